@@ -1,0 +1,69 @@
+"""Explanation regression tests for image classifiers, decided by pytest.
+
+Public names are imported on first use, so that ``import pytest_saliency`` (which pytest does at every start)
+costs nothing and pulls in no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_saliency.assertions import (
+        assert_class_sensitive,
+        assert_faithful,
+        assert_no_semantic_drift,
+    )
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.verdict import Verdict
+    from pytest_saliency.errors import ExplanationAssertionError, SaliencyError
+    from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.explained import Explained, explain
+    from pytest_saliency.engine.maps import Maps
+    from pytest_saliency.engine.subject import Subject
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "assert_class_sensitive": "assertions",
+    "assert_faithful": "assertions",
+    "assert_no_semantic_drift": "assertions",
+    "Cases": "engine.cases",
+    "Explained": "engine.explained",
+    "explain": "engine.explained",
+    "ExplanationAssertionError": "errors",
+    "Maps": "engine.maps",
+    "Result": "checks.result",
+    "SaliencyError": "errors",
+    "Subject": "engine.subject",
+    "Verdict": "decide.verdict",
+}
+
+__all__ = [
+    "Cases",
+    "Explained",
+    "ExplanationAssertionError",
+    "Maps",
+    "Result",
+    "SaliencyError",
+    "Subject",
+    "Verdict",
+    "__version__",
+    "assert_class_sensitive",
+    "assert_faithful",
+    "assert_no_semantic_drift",
+    "explain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'pytest_saliency' has no attribute {name!r}")
+    value = getattr(import_module(f"pytest_saliency.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

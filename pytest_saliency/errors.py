@@ -1,0 +1,69 @@
+"""The errors a user can meet. Every message is a sentence: what happened, where, what to do.
+
+Nothing here imports torch, so that every room, the parser and the verifier can raise them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.result import Result
+
+
+class SaliencyError(Exception):
+    """Something the user can mend: a setting, a file, a layer, an image. Shown without a traceback."""
+
+
+class SubjectError(SaliencyError):
+    """The model, its weights, its target layer or its output cannot be used as declared."""
+
+
+class CasesError(SaliencyError):
+    """The images or labels cannot be read or do not fit the model."""
+
+
+class MethodError(SaliencyError):
+    """The attribution method or its contrast set cannot be applied as declared."""
+
+
+class DeviceError(SaliencyError):
+    """The requested device is not there."""
+
+
+class CriterionError(SaliencyError):
+    """A criterion is missing, out of range, or cannot be decided with the images at hand."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of a contract file. ``line`` and ``column`` count from 1; 0 means the file as a whole."""
+
+    line: int
+    column: int
+    message: str
+
+
+class ContractError(SaliencyError):
+    """All problems of one contract file, reported together. Nothing of the contract was run."""
+
+    def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
+        self.path = path
+        self.problems = problems
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """Return the report: a count, then one ``line:column  message`` row a problem."""
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} in this contract; nothing was run."
+        rows = [f"  {p.line}:{p.column}".ljust(9) + f" {p.message}" for p in self.problems]
+        return "\n".join([head, *rows])
+
+
+class ExplanationAssertionError(AssertionError):
+    """An explanation assertion did not hold. ``result`` carries the verdict and everything measured."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
