@@ -1,0 +1,58 @@
+"""What every check kind's parameters have in common.
+
+The same model validates the keys of a YAML check and the keyword arguments of its Python assertion, so that the
+two cannot drift apart. Nothing here imports torch: ``pytest-saliency validate`` works without it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pytest_saliency.errors import CriterionError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenShare = Annotated[float, Field(gt=0.0, le=1.0)]
+Level = Annotated[float, Field(gt=0.0, lt=0.5)]
+Method = Annotated[str, Field(min_length=1, max_length=100)]
+
+METHOD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.:-]*(\[[A-Za-z0-9_+.:-]+\])?")
+
+
+class Parameters(BaseModel):
+    """The resolved parameters of one check; subclasses add what their kind declares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    method: Method = Field(description="the attribution method; a list is an axis, one item each")
+    alpha: Level = Field(default=0.05, description="level of every test and bound")
+    max_undefined: Share = Field(
+        default=0.05, description="more images without a usable map than this share block PASS"
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _method_is_a_name(cls, value: str) -> str:
+        if not METHOD_NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is not a method name such as gradcam, gradcam++ or case")
+        return value
+
+    @classmethod
+    def from_keywords(cls, assertion: str, values: dict[str, Any]) -> Self:
+        """Validate the keyword arguments of an assertion.
+
+        Raises
+        ------
+        CriterionError
+            One sentence naming every argument that is wrong.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            rows = []
+            for item in error.errors():
+                where = ".".join(str(part) for part in item["loc"]) or "arguments"
+                rows.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+            raise CriterionError(f"{assertion}: {'; '.join(rows)}.") from None
