@@ -1,0 +1,133 @@
+"""One forward pass that keeps a target layer's output, and the gradients of class scores there.
+
+Gradients start at the layer: what comes before it runs as in inference and builds no graph, and the
+vector-Jacobian products of all targets and contrast classes go through the tail together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_saliency.engine.layout import Layout
+from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.runner import Runner
+from pytest_saliency.errors import SubjectError
+
+
+@dataclass
+class _Tap:
+    """What the hook saw: the layer's output as a leaf of the tail's graph (the last call, if there are several)."""
+
+    leaf: Tensor | None = None
+    refused: str | None = None
+    calls: int = field(default=0)
+
+    def hook(self, module: nn.Module, args: Any, output: Any) -> Any:
+        self.calls += 1
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        if not isinstance(first, Tensor) or not first.is_floating_point():
+            self.refused = type(output).__name__
+            return output
+        if torch.is_inference_mode_enabled():
+            self.refused = "inference"
+            return output
+        torch.set_grad_enabled(True)
+        self.leaf = first.detach().requires_grad_(True)
+        # A fresh tensor goes on, so that an in-place operation behind the layer cannot overwrite what it returned.
+        fresh = self.leaf.clone()
+        if first is output:
+            return fresh
+        if hasattr(output, "_replace"):
+            return type(output)(fresh, *output[1:])
+        return type(output)((fresh, *output[1:]))
+
+
+@contextlib.contextmanager
+def tapped(layer: nn.Module) -> Iterator[_Tap]:
+    """Hook ``layer`` for the duration of one forward pass; the hook goes away whatever happens."""
+    tap = _Tap()
+    handle = layer.register_forward_hook(tap.hook)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A batch's class scores (N, C), the layer's output (N, Ch, *grid), and the graph between the two."""
+
+    scores: Tensor
+    binary: bool
+    activations: Tensor
+    _leaf: Tensor
+    _graph: Tensor
+    _layout: Layout
+
+    def gradients(self, cotangents: Tensor) -> Tensor:
+        """Return the gradients (K, N, Ch, *grid) of ``sum_c cotangents[k, n, c] * score[n, c]`` at the layer."""
+        count = len(cotangents)
+        cotangents = cotangents.to(self._graph.dtype)
+        try:
+            (found,) = torch.autograd.grad(
+                self._graph,
+                self._leaf,
+                cotangents,
+                retain_graph=True,
+                is_grads_batched=True,
+                allow_unused=True,
+            )
+        except (RuntimeError, NotImplementedError):
+            # An operation of the tail has no batching rule: the same products, one after the other.
+            rows = [
+                torch.autograd.grad(self._graph, self._leaf, row, retain_graph=True, allow_unused=True)[0]
+                for row in cotangents
+            ]
+            found = None if rows[0] is None else torch.stack(rows)
+        if found is None:
+            found = torch.zeros(count, *self._leaf.shape, dtype=self._leaf.dtype, device=self._leaf.device)
+        read = self._layout.read(found.flatten(0, 1))
+        return read.reshape(count, -1, *read.shape[1:])
+
+
+def capture(runner: Runner, layer: nn.Module, layer_name: str, layout: Layout, pixels: Tensor) -> Capture:
+    """Run the model once on ``pixels`` (N, C, *S) and return scores, layer output and the graph between them.
+
+    Raises
+    ------
+    SubjectError
+        The layer did not run, returned no tensor, or the scores do not depend on it through autograd.
+    """
+    subject = runner.subject
+    with torch.no_grad(), tapped(layer) as tap:
+        output = runner.call(pixels)
+        if tap.calls == 0:
+            raise SubjectError(
+                f"layer '{layer_name}' of model '{subject.name}' did not run in the forward pass; choose another."
+            )
+        if tap.refused == "inference":
+            raise SubjectError(
+                f"model '{subject.name}' runs under torch.inference_mode, in which no gradient can reach layer"
+                f" '{layer_name}'; use torch.no_grad in its forward instead."
+            )
+        if tap.leaf is None:
+            raise SubjectError(
+                f"layer '{layer_name}' of model '{subject.name}' returns {tap.refused}, not a floating-point tensor;"
+                " choose a layer inside it."
+            )
+        with torch.enable_grad():  # a forward under no_grad leaves gradients off behind it
+            raw = subject.select(output)
+            scores, binary = two_sided(raw)
+        if not raw.requires_grad:
+            raise SubjectError(
+                f"no gradient reaches layer '{layer_name}' of model '{subject.name}': what follows it detaches, runs"
+                " under no_grad, or does not use it. Choose another layer."
+            )
+    activations = layout.read(tap.leaf.detach())
+    return Capture(scores.detach(), binary, activations, tap.leaf, scores, layout)

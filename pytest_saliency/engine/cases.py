@@ -1,0 +1,271 @@
+"""Cases: an ordered set of identified images with labels, and a digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytest_saliency.engine.images import (
+    EXTENSIONS,
+    ArrayImage,
+    DatasetImage,
+    FileImage,
+    ImageSource,
+    as_pixels,
+)
+from pytest_saliency.errors import CasesError
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Images as pixels in [0, 1] with labels; optional groups, clusters (patients) and masks, one an image.
+
+    Made by :meth:`from_arrays`, :meth:`from_imagefolder`, :meth:`from_files` or :meth:`from_dataset`. Sizes may
+    differ: the subject resizes. Images that come from files are read when they are needed.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    images: tuple[ImageSource, ...] = field(repr=False)
+    groups: tuple[str, ...] | None = None
+    clusters: tuple[str, ...] | None = None
+    masks: tuple[Tensor, ...] | None = field(default=None, repr=False)
+    class_names: tuple[str, ...] | None = None
+    source: str = "arrays"
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        if count == 0:
+            raise CasesError(f"there are no cases in {self.source}; a check over nothing would prove nothing.")
+        columns = {
+            "labels": self.labels,
+            "images": self.images,
+            "groups": self.groups,
+            "clusters": self.clusters,
+            "masks": self.masks,
+        }
+        for name, values in columns.items():
+            if values is not None and len(values) != count:
+                raise CasesError(f"{self.source} has {count} ids but {len(values)} {name}; give one each.")
+        seen: set[str] = set()
+        for case in self.ids:
+            if case in seen:
+                raise CasesError(f"case id '{case}' is used twice in {self.source}; ids must be unique.")
+            seen.add(case)
+        for case, label in zip(self.ids, self.labels, strict=True):
+            if label < 0:
+                raise CasesError(f"case '{case}' has label {label}; labels count from 0.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # -- making ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        ids: Iterable[object] | None = None,
+        groups: Iterable[object] | None = None,
+        clusters: Iterable[object] | None = None,
+        masks: Any = None,
+        class_names: Iterable[str] | None = None,
+        source: str = "arrays",
+    ) -> Cases:
+        """Make cases from images (N, C, H, W) or (N, C, D, H, W), NumPy or torch, uint8 or floats in [0, 1].
+
+        ``images`` may also be a sequence of (C, *S) arrays of different sizes.
+
+        Raises
+        ------
+        CasesError
+            Pixels outside [0, 1] or not finite, columns of different length, ids used twice, labels that are not
+            whole numbers, no images.
+        """
+        batch = [image if isinstance(image, Tensor) else torch.as_tensor(np.asarray(image)) for image in images]
+        names = tuple(str(i) for i in ids) if ids is not None else tuple(f"case-{i:04d}" for i in range(len(batch)))
+        if len(names) != len(batch):
+            raise CasesError(f"{source} has {len(batch)} images but {len(names)} ids; give one each.")
+        for name, image in zip(names, batch, strict=True):
+            if image.dim() not in (3, 4):
+                raise CasesError(
+                    f"image '{name}' has shape {tuple(image.shape)}; expected channels first, (C, H, W) or (C, D, H, W)."
+                )
+            as_pixels(image, name)
+        return cls(
+            ids=names,
+            labels=_labels(labels, names, source),
+            images=tuple(ArrayImage(image) for image in batch),
+            groups=_texts(groups),
+            clusters=_texts(clusters),
+            masks=tuple(torch.as_tensor(np.asarray(mask)) for mask in masks) if masks is not None else None,
+            class_names=_texts(class_names),
+            source=source,
+        )
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Sequence[str | Path],
+        labels: Any,
+        ids: Iterable[object] | None = None,
+        groups: Iterable[object] | None = None,
+        clusters: Iterable[object] | None = None,
+        class_names: Iterable[str] | None = None,
+        root: str | Path | None = None,
+        source: str | None = None,
+    ) -> Cases:
+        """Make cases from image files; paths are relative to ``root``, and the default ids are those paths."""
+        base = Path(root) if root is not None else Path()
+        names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
+        where = source or (str(root) if root is not None else "files")
+        return cls(
+            ids=names,
+            labels=_labels(labels, names, where),
+            images=tuple(FileImage(base / path) for path in paths),
+            groups=_texts(groups),
+            clusters=_texts(clusters),
+            class_names=_texts(class_names),
+            source=where,
+        )
+
+    @classmethod
+    def from_imagefolder(cls, root: str | Path, classes: Sequence[str] | None = None) -> Cases:
+        """Make cases from ``root/<class>/**/<image>``; ids are the paths below ``root``.
+
+        ``classes`` gives the order of the class indices; without it the folder names count in sorted order.
+        """
+        base = Path(root)
+        if not base.is_dir():
+            raise CasesError(f"image folder {base} does not exist or is not a folder.")
+        found = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        if not found:
+            raise CasesError(
+                f"image folder {base} has no class folders; expected {base.name}/<class>/<image>, as torchvision's"
+                " ImageFolder."
+            )
+        names = tuple(classes) if classes is not None else tuple(found)
+        unknown = [name for name in found if name not in names]
+        if unknown:
+            raise CasesError(
+                f"image folder {base} has a class folder '{unknown[0]}' that 'classes' does not list"
+                f" ({', '.join(names)})."
+            )
+        paths: list[Path] = []
+        labels: list[int] = []
+        for label, name in enumerate(names):
+            for path in sorted((base / name).rglob("*")) if (base / name).is_dir() else ():
+                if path.is_file() and path.suffix.lower() in EXTENSIONS:
+                    paths.append(path.relative_to(base))
+                    labels.append(label)
+        if not paths:
+            raise CasesError(f"image folder {base} holds no image ({', '.join(EXTENSIONS)}).")
+        return cls.from_files(paths, labels, root=base, class_names=names, source=str(root))
+
+    @classmethod
+    def from_dataset(cls, dataset: Any, ids: Iterable[object] | None = None) -> Cases:
+        """Make cases from a map-style dataset of (image, label) with images as pixels in [0, 1] or PIL images."""
+        try:
+            count = len(dataset)
+        except TypeError:
+            raise CasesError("the dataset has no length; a map-style dataset is needed.") from None
+        targets = getattr(dataset, "targets", None)
+        labels = targets if targets is not None and len(targets) == count else [dataset[i][1] for i in range(count)]
+        names = tuple(str(i) for i in ids) if ids is not None else tuple(f"case-{i:04d}" for i in range(count))
+        where = f"dataset {type(dataset).__name__}"
+        return cls(
+            ids=names,
+            labels=_labels(labels, names, where),
+            images=tuple(DatasetImage(dataset.__getitem__, i) for i in range(count)),
+            class_names=_texts(getattr(dataset, "classes", None)),
+            source=where,
+        )
+
+    # -- using ----------------------------------------------------------------------------------------------------
+
+    def image(self, index: int) -> Tensor:
+        """Return image ``index`` as float32 (C, *S) in [0, 1]."""
+        return self.images[index].load(self.ids[index])
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a class, or its index as text."""
+        if self.class_names is not None and label < len(self.class_names):
+            return self.class_names[label]
+        return str(label)
+
+    def subset(self, indices: Sequence[int]) -> Cases:
+        """Return the cases at ``indices``, in that order."""
+
+        def pick(column: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+            return None if column is None else tuple(column[i] for i in indices)
+
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in indices),
+            labels=tuple(self.labels[i] for i in indices),
+            images=tuple(self.images[i] for i in indices),
+            groups=pick(self.groups),
+            clusters=pick(self.clusters),
+            masks=pick(self.masks),
+        )
+
+    def sample(self, n: int, seed: int, per_class: Literal["balanced", "natural"] = "balanced") -> Cases:
+        """Return a seeded sample of ``n`` cases in the original order.
+
+        ``balanced`` takes as equal a number of each class as there are images; ``natural`` ignores classes. Fewer
+        than ``n`` cases are an error: a contract that asks for 300 must not quietly decide on 40.
+        """
+        from pytest_saliency.decide.randomness import permutation, seed_from
+
+        if n > len(self):
+            raise CasesError(f"sample asks for {n} cases, but {self.source} has {len(self)}.")
+        if n < 1:
+            raise CasesError(f"sample asks for {n} cases; ask for at least one.")
+        order = [int(i) for i in permutation(len(self), seed_from("sample", str(seed)))]
+        if per_class == "balanced":
+            queues = {label: [i for i in order if self.labels[i] == label] for label in sorted(set(self.labels))}
+            order = []
+            while len(order) < n:
+                order += [queue.pop(0) for queue in queues.values() if queue]
+        return self.subset(sorted(order[:n]))
+
+    @cached_property
+    def case_digests(self) -> tuple[str, ...]:
+        """SHA-256 of each image's content, in order."""
+        return tuple(image.digest(case) for image, case in zip(self.images, self.ids, strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, labels, clusters, groups and image contents, in order."""
+        made = hashlib.sha256()
+        for i, case in enumerate(self.ids):
+            group = "" if self.groups is None else self.groups[i]
+            cluster = "" if self.clusters is None else self.clusters[i]
+            row = "\x1f".join((case, str(self.labels[i]), group, cluster, self.case_digests[i]))
+            made.update(row.encode() + b"\x1e")
+        return made.hexdigest()
+
+
+def _labels(values: Any, ids: tuple[str, ...], source: str) -> tuple[int, ...]:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise CasesError(f"labels of {source} must be one class index an image, not of shape {array.shape}.")
+    if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.all(array == np.round(array)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub" and array.size:
+        example = f"case '{ids[0]}' has {array.flat[0]!r}" if ids else ""
+        raise CasesError(f"labels of {source} must be whole numbers from 0: {example}.")
+    return tuple(int(value) for value in array)
+
+
+def _texts(values: Iterable[object] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(str(value) for value in values)

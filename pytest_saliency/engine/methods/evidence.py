@@ -1,0 +1,66 @@
+"""What a gradient method sees of a batch: activations, gradients, and the contrast gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A batch at the target layer, for one target class an image.
+
+    Attributes
+    ----------
+    activations
+        A, (N, K, P): K channels, P positions.
+    gradients
+        G = ds/dA, (N, K, P).
+    shared
+        Mean gradient over the contrast set, (N, K, P); None where the method asked for none.
+    contrast
+        0/1 matrix (N, C) of the contrast classes; rows may be empty.
+    """
+
+    activations: Tensor
+    gradients: Tensor
+    shared: Tensor | None = None
+    contrast: Tensor | None = None
+
+    @cached_property
+    def pooled(self) -> Tensor:
+        """g, the mean of G over positions, (N, K)."""
+        return self.gradients.mean(2)
+
+    @cached_property
+    def product(self) -> Tensor:
+        """G * A, (N, K, P): used by several methods of one pass, computed once."""
+        return self.gradients * self.activations
+
+
+@dataclass(frozen=True, eq=False)
+class RawMaps:
+    """What a method returns: maps (N, P), who is degenerate (N,), and numbers to record per image."""
+
+    values: Tensor
+    degenerate: Tensor | None = None
+    details: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GradientMethod:
+    """A method computed from one capture pass. ``version`` changes whenever its numbers do."""
+
+    name: str
+    version: int
+    compute: Callable[[Evidence], RawMaps]
+    source: str
+    contrastive: bool = False
+
+
+def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
+    """Return ``sum_k w[n, k] A[n, k, p]``, (N, P)."""
+    return (weights.unsqueeze(1) @ activations).squeeze(1)

@@ -1,0 +1,96 @@
+"""A subject: a model under test and how to read it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_saliency.engine.contrast import Contrast
+from pytest_saliency.engine.layout import Reshape
+from pytest_saliency.engine.outputs import OutputSelector, select_logits
+from pytest_saliency.engine.preprocess import Preprocess
+from pytest_saliency.errors import SubjectError
+
+
+class Subject:
+    """A model, its target layer, its preprocessing, its output and its contrast set.
+
+    Parameters
+    ----------
+    model
+        The classifier. It is never changed: not its parameters, gradients, flags, hooks or device.
+    layer
+        ``auto``, ``penultimate``, a qualified module name, or a submodule of ``model``.
+    preprocess
+        A mapping (``resize``, ``center_crop``, ``mean``, ``std``, ``channels``) or a callable on a batch of pixels
+        in [0, 1]. It belongs to the model, so that two models see the same cases.
+    contrast
+        Which classes CASE contrasts with: ``{"select": "logits" | "confusion" | "explicit", "k": 3, ...}``.
+    output
+        Where the logits are in what the model returns: index, key, attribute or callable.
+    reshape
+        How the layer's output lies: None finds out; ``channels_first``, ``channels_last``, ``tokens``, or a
+        callable that returns (N, C, *spatial).
+    name
+        The word for the subject in errors and records; the class name of the model by default.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module = "auto",
+        preprocess: Mapping[str, Any] | Callable[[Tensor], Tensor] | Preprocess | None = None,
+        contrast: Mapping[str, Any] | Contrast | None = None,
+        output: OutputSelector = None,
+        reshape: Reshape = None,
+        name: str | None = None,
+        source: str | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise SubjectError(f"a subject needs a torch.nn.Module, not {type(model).__name__}.")
+        self.model = model
+        self.layer = layer
+        self.preprocess = Preprocess.of(preprocess)
+        self.contrast = Contrast.of(contrast)
+        self.output = output
+        self.reshape = reshape
+        self.name = name or type(model).__name__
+        self.source = source or f"{type(model).__module__}.{type(model).__qualname__}"
+        self.weights_sha256 = weights_sha256
+
+    def __repr__(self) -> str:
+        layer = self.layer if isinstance(self.layer, str) else type(self.layer).__name__
+        return f"Subject({self.name!r}, layer={layer!r})"
+
+    def select(self, output: object) -> Tensor:
+        """Return the logits in what the model returned."""
+        return select_logits(output, self.output, self.name)
+
+    @cached_property
+    def state_sha256(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of parameters and buffers, in the order of their names."""
+        made = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            if isinstance(value, Tensor):
+                array = value.detach().cpu().contiguous()
+                made.update(f"{key}\x1f{array.dtype}\x1f{tuple(array.shape)}\x1e".encode())
+                made.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return made.hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a record says of the subject, the layer aside."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "architecture": f"{type(self.model).__module__}.{type(self.model).__qualname__}",
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "weights_sha256": self.weights_sha256,
+            "state_sha256": self.state_sha256,
+            "preprocess": self.preprocess.describe(),
+        }
