@@ -1,10 +1,23 @@
+"""``faithful``: does removing an image's own region hurt its prediction more than removing another's?
+
+The swap test of the plan: D[i, j] = s(x_i) - s(x_i with the top region of image j removed), within blocks of images
+of one predicted class. s is the log-odds of the predicted class. The decision is in ``decide.faithful``; the
+softmax drop of CASE (arXiv 2506.07327, Table III) is reported beside it.
+"""
+
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pytest_saliency.checks.parameters import Method, OpenShare, Parameters
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.engine.explained import Explained
 
 FillName = Literal["blur", "mean"]
 
@@ -51,3 +64,90 @@ class FaithfulParameters(Parameters):
         if self.against is not None and self.method in self.against:
             raise ValueError(f"'against' names {self.method!r}, the method under test itself")
         return self
+
+
+def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, check: str) -> Result:
+    """Remove regions, score the images again, and decide."""
+    import numpy as np
+
+    from pytest_saliency.checks import common, swap
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.faithful import SwapBlock, decide, make_blocks
+
+    one = explained["model"]
+    own = one.maps(parameters.method, "top1")
+    everything = np.ones(len(one.cases), dtype=bool)
+    kept = common.keep(one, one.correct if parameters.keep == "correct" else everything, "not correct")
+    common.refuse_degenerate(own, kept)
+    seed = common.seed_of(parameters, one, check)
+    kept, repeats = swap.one_per_cluster(one, kept, seed)
+    watch = common.clock()
+    predicted = one.predicted[kept.indices]
+    classes = predicted if parameters.blocks == "within_class" else np.zeros_like(predicted)
+    blocks = make_blocks(classes, seed)
+    others = {name: one.maps(name, "top1") for name in parameters.against or ()}
+    with watch.stage("score"):
+        scored = swap.score(one, kept, blocks, own, others, parameters.fill, parameters.top_k, seed)
+    undefined = ~own.ok[kept.indices]
+    grouped = {
+        fill: [SwapBlock(block, scored.drops[fill][b], undefined[list(block)]) for b, block in enumerate(blocks)]
+        for fill in parameters.fill
+    }
+    blocked = sorted(i for block in blocks for i in block)
+    with watch.stage("decide"):
+        against = None
+        if others:
+            against = {
+                name: {fill: (scored.own[fill][blocked], scored.other[name][fill][blocked]) for fill in parameters.fill}
+                for name in others
+            }
+        decision = decide(
+            grouped,
+            min_advantage=parameters.min_advantage,
+            alpha=parameters.alpha,
+            max_undefined=parameters.max_undefined,
+            against=against,
+            max_disadvantage=parameters.max_disadvantage,
+            softmax_drop={fill: scored.softmax[fill][blocked] for fill in parameters.fill},
+            counts={"kept": len(kept.indices), "in blocks": len(blocked)},
+            seed=seed,
+        )
+    columns = common.base_columns(one, kept)
+    columns |= {"class": predicted.tolist(), "status": own.status[kept.indices].tolist()}
+    place = {i: b for b, block in enumerate(blocks) for i in block}
+    columns["block"] = [place.get(i, -1) for i in range(len(kept.indices))]
+    for fill in parameters.fill:
+        columns[f"drops[{fill}]"] = scored.rows(fill, blocks, len(kept.indices))
+        columns[f"softmax_drop[{fill}]"] = scored.softmax[fill].tolist()
+        for name in others:
+            columns[f"drop_of_{name}[{fill}]"] = scored.other[name][fill].tolist()
+    advantage = scored.advantage(blocks, len(kept.indices))
+    badness = np.where(np.isnan(advantage) & ~undefined, -np.inf, -advantage)
+    worst, table = common.worst_rows(one, kept, badness, {"advantage": advantage})
+
+    def pictures(path: Path) -> Path | None:
+        captions = [
+            [
+                one.cases.ids[kept.indices[i]],
+                f"predicted {one.cases.class_name(int(predicted[i]))}",
+                f"advantage {advantage[i]:.2f}",
+            ]
+            for i in worst
+        ]
+        heading = f"{check}: {decision.verdict}, {own.method}"
+        return common.draw(path, one, kept, worst, [own], ["map"], captions, heading)
+
+    return Result(
+        kind="faithful",
+        check=check,
+        method=own.method,
+        method_version=own.version,
+        decision=decision,
+        parameters=parameters.model_dump(mode="json"),
+        subjects={"model": one.identity()},
+        cases=common.case_record(one, kept, repeats),
+        per_image=columns,
+        worst=table,
+        execution={**common.execution_record(explained, watch.seconds), "scored_images": scored.images},
+        pictures=pictures,
+    )

@@ -1,10 +1,23 @@
+"""``no_semantic_drift``: does the model still look at the same evidence after fine-tuning?
+
+The same class is explained in both subjects and the maps are compared image by image (the drift paper, arXiv
+2604.08513: displacement, overlap, pattern correlation, concentration change). Its own normalisations could not be
+obtained; the definitions used here are in ``measure`` and their versions in every record.
+"""
+
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.engine.explained import Explained
 
 LIMITS = (
     "max_iou_drop",
@@ -33,9 +46,7 @@ class NoSemanticDriftParameters(Parameters):
     max_accuracy_drop: Share | None = Field(
         default=None, description="accuracy before minus accuracy after, on all cases"
     )
-    top_fraction: OpenShare = Field(
-        default=0.20, description="share of positions that forms a map's top region"
-    )
+    top_fraction: OpenShare = Field(default=0.20, description="share of positions that forms a map's top region")
     keep: Literal["both_correct", "same_prediction", "all"] = Field(
         default="both_correct", description="which images the check looks at"
     )
@@ -50,3 +61,81 @@ class NoSemanticDriftParameters(Parameters):
         if all(getattr(self, name) is None for name in LIMITS):
             raise ValueError(f"declares no limit, so nothing could fail; add at least one of {', '.join(LIMITS)}")
         return self
+
+
+def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameters, check: str) -> Result:
+    """Compare the maps of two subjects over the same cases, and decide."""
+    import numpy as np
+
+    from pytest_saliency.checks import common, drift
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.drift import decide
+
+    before, after = explained["before"], explained["after"]
+    drift.same_cases(before, after)
+    mask, target = drift.kept_mask(before, after, parameters.keep)
+    kept = common.keep(before, mask, drift.WHY[parameters.keep])
+    a, b = before.maps(parameters.method, target), after.maps(parameters.method, target)
+    common.refuse_degenerate(a, kept)
+    size = drift.common_size(before, after)
+    watch = common.clock()
+    with watch.stage("measure"):
+        values = drift.measure(a, b, kept.indices, parameters.top_fraction, size)
+        readouts = drift.readouts(before, after, parameters, kept, size)
+    limits = {name: getattr(parameters, name) for name in LIMITS if getattr(parameters, name) is not None}
+    given = dict(values)
+    if "max_accuracy_drop" in limits:
+        given["accuracy_drop"] = before.correct.astype(np.float64) - after.correct.astype(np.float64)
+    with watch.stage("decide"):
+        decision = decide(
+            given,
+            limits=limits,
+            alpha=parameters.alpha,
+            max_undefined=parameters.max_undefined,
+            max_drifted_share=parameters.max_drifted_share,
+            min_kept=parameters.min_kept,
+            kept=len(kept.indices),
+            total=kept.total,
+            clusters=common.clusters_of(before, kept),
+            blank_after=int((a.ok & ~b.ok)[kept.indices].sum()),
+            readouts=readouts,
+            seed=common.seed_of(parameters, before, check),
+        )
+    rows = kept.indices
+    columns = common.base_columns(before, kept)
+    columns |= {
+        "class": a.classes[rows].tolist(),
+        "status_before": a.status[rows].tolist(),
+        "status_after": b.status[rows].tolist(),
+        **{name: column.tolist() for name, column in values.items()},
+    }
+    titles = {"IoU": 1.0 - values["iou_drop"], "shift": values["displacement"], "correlation": values["correlation"]}
+    badness = drift.badness(values, limits)
+    worst, table = common.worst_rows(before, kept, badness, titles)
+
+    def pictures(path: Path) -> Path | None:
+        captions = [
+            [
+                before.cases.ids[rows[i]],
+                before.cases.class_name(int(a.classes[rows[i]])),
+                *(f"{title} {column[i]:.2f}" for title, column in titles.items()),
+            ]
+            for i in worst
+        ]
+        heading = f"{check}: {decision.verdict}, {a.method}, {before.subject.name} to {after.subject.name}"
+        return common.draw(path, before, kept, worst, [a, b], ["map before", "map after"], captions, heading)
+
+    return Result(
+        kind="no_semantic_drift",
+        check=check,
+        method=a.method,
+        method_version=a.version,
+        decision=decision,
+        parameters=parameters.model_dump(mode="json"),
+        subjects={"before": before.identity(), "after": after.identity()},
+        cases=common.case_record(before, kept),
+        per_image=columns,
+        worst=table,
+        execution=common.execution_record(explained, watch.seconds),
+        pictures=pictures,
+    )

@@ -37,12 +37,14 @@ def load_pixels(cases: Cases, indices: Sequence[int], preprocess: Preprocess) ->
     return torch.stack(images)
 
 
-def stream(
-    cases: Cases, preprocess: Preprocess, batch_size: int, indices: Sequence[int] | None = None
-) -> Iterator[Batch]:
-    """Yield the cases (or those at ``indices``) in order, reading the next batch while one is in work."""
-    order = list(range(len(cases))) if indices is None else list(indices)
-    chunks = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+def stream(cases: Cases, preprocess: Preprocess, batch_size: int) -> Iterator[Batch]:
+    """Yield all cases in order, ``batch_size`` at a time."""
+    order = range(len(cases))
+    return stream_chunks(cases, preprocess, [tuple(order[i : i + batch_size]) for i in order[::batch_size]])
+
+
+def stream_chunks(cases: Cases, preprocess: Preprocess, chunks: Sequence[tuple[int, ...]]) -> Iterator[Batch]:
+    """Yield the cases at each chunk of indices, reading the next chunk while one is in work."""
     size: torch.Size | None = None
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="saliency-read") as reader:
         ahead: Future[Tensor] | None = None

@@ -98,7 +98,8 @@ class Cases:
         for name, image in zip(names, batch, strict=True):
             if image.dim() not in (3, 4):
                 raise CasesError(
-                    f"image '{name}' has shape {tuple(image.shape)}; expected channels first, (C, H, W) or (C, D, H, W)."
+                    f"image '{name}' has shape {tuple(image.shape)};"
+                    " expected channels first: (C, H, W) or (C, D, H, W)."
                 )
             as_pixels(image, name)
         return cls(
@@ -224,13 +225,13 @@ class Cases:
         ``balanced`` takes as equal a number of each class as there are images; ``natural`` ignores classes. Fewer
         than ``n`` cases are an error: a contract that asks for 300 must not quietly decide on 40.
         """
-        from pytest_saliency.decide.randomness import permutation, seed_from
+        from pytest_saliency.decide.randomness import Stream, seed_from
 
         if n > len(self):
             raise CasesError(f"sample asks for {n} cases, but {self.source} has {len(self)}.")
         if n < 1:
             raise CasesError(f"sample asks for {n} cases; ask for at least one.")
-        order = [int(i) for i in permutation(len(self), seed_from("sample", str(seed)))]
+        order = [int(i) for i in Stream(seed_from("sample", str(seed))).permutation(len(self))]
         if per_class == "balanced":
             queues = {label: [i for i in order if self.labels[i] == label] for label in sorted(set(self.labels))}
             order = []

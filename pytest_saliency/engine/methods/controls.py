@@ -5,7 +5,6 @@ A check that they pass is a check that proves nothing; they are what other metho
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+
+from pytest_saliency.decide.randomness import Stream, seed_from
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,7 @@ def _random(given: ControlInput) -> Tensor:
     size = math.prod(grid)
     rows = np.empty((len(given.ids), size), dtype=np.float32)
     for row, case in zip(rows, given.ids, strict=True):
-        digest = hashlib.sha256("\x1f".join(("random", case, given.target, given.draw)).encode()).digest()
-        key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
-        # Raw counter-based bits: NumPy promises their stream across versions, unlike that of Generator methods.
-        row[:] = (np.random.Philox(key=key).random_raw(size) >> np.uint64(40)) * 2.0**-24
+        row[:] = Stream(seed_from("random", case, given.target, given.draw)).uniform(size)
     return torch.from_numpy(rows).reshape(len(given.ids), *grid)
 
 

@@ -1,0 +1,193 @@
+"""What every check does around its own measure: choosing images, seeding, saying what was used."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_saliency.checks.parameters import Parameters
+from pytest_saliency.decide.randomness import seed_from
+from pytest_saliency.engine.explained import Explained
+from pytest_saliency.engine.maps import Maps
+from pytest_saliency.errors import CasesError, MethodError
+
+WORST = 8  # images named and drawn for a check
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The images a check looks at, as indices into the cases ordered by id, and why the others were left out."""
+
+    indices: Indices
+    total: int
+    dropped: Mapping[str, int]
+
+    def ids(self, explained: Explained) -> tuple[str, ...]:
+        """Return the ids of the kept images."""
+        return tuple(explained.cases.ids[i] for i in self.indices)
+
+
+def keep(explained: Explained, mask: NDArray[np.bool_], reason: str) -> Kept:
+    """Keep the images where ``mask`` holds; the order is that of their ids, whatever order they came in."""
+    _need_two_classes(explained)
+    ids = explained.cases.ids
+    order = sorted(range(len(ids)), key=lambda i: ids[i])
+    chosen = np.asarray([i for i in order if mask[i]], dtype=np.int64)
+    left_out = len(ids) - len(chosen)
+    return Kept(chosen, len(ids), {reason: left_out} if left_out else {})
+
+
+def _need_two_classes(explained: Explained) -> None:
+    cases = explained.cases
+    if len(set(cases.labels)) == 1:
+        raise CasesError(
+            f"all {len(cases)} cases of {cases.source} have one class, '{cases.class_name(cases.labels[0])}'; what a"
+            " model looks at to tell classes apart cannot be judged on one. Give cases of at least two classes."
+        )
+
+
+def clusters_of(explained: Explained, kept: Kept) -> tuple[str, ...] | None:
+    """Return the cluster of each kept image, or None."""
+    clusters = explained.cases.clusters
+    return None if clusters is None else tuple(clusters[i] for i in kept.indices)
+
+
+def seed_of(parameters: Parameters, explained: Explained, check: str) -> int:
+    """Return the seed of a check: SHA-256 over its resolved parameters, the case digest and its id."""
+    resolved = json.dumps(parameters.model_dump(mode="json"), sort_keys=True)
+    return seed_from("check", resolved, explained.cases.digest, check)
+
+
+def refuse_degenerate(maps: Maps, kept: Kept) -> None:
+    """Raise where the method has no meaning on any image, so that no verdict of any kind is read into it."""
+    if len(kept.indices) and bool((maps.status[kept.indices] == "degenerate").all()):
+        raise MethodError(
+            f"method {maps.method} is degenerate on all {len(kept.indices)} images: the contrast set's direction is the"
+            " target's own, so that nothing is left when it is removed. This is so for a one-logit head and for a"
+            " two-class head with tied rows; use another method, such as gradcam or layercam."
+        )
+
+
+def clock() -> Clock:
+    """Return a running stopwatch for the stages of a check."""
+    return Clock()
+
+
+@dataclass
+class Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to stage ``name``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def case_record(explained: Explained, kept: Kept, extra: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return what a record says of the cases: who they are, how many were kept, why the others were not."""
+    cases = explained.cases
+    labels = Counter(cases.class_name(label) for label in cases.labels)
+    return {
+        "n": len(cases),
+        "digest": cases.digest,
+        "source": cases.source,
+        "classes": dict(sorted(labels.items())),
+        "kept": len(kept.indices),
+        "dropped": {**kept.dropped, **(extra or {})},
+    }
+
+
+def execution_record(explained: Mapping[str, Explained], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a record says of the run: device, precision, batch, passes and seconds so far."""
+    import torch
+
+    first = next(iter(explained.values()))
+    return {
+        "device": first.device,
+        "precision": "float32",
+        "batch": first.batch_size,
+        "threads": torch.get_num_threads(),
+        "passes": {role: dict(one.passes) for role, one in explained.items()},
+        "seconds": {
+            **{f"{role}.{stage}": value for role, one in explained.items() for stage, value in one.seconds.items()},
+            **seconds,
+        },
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def base_columns(explained: Explained, kept: Kept) -> dict[str, list[Any]]:
+    """Return the columns that every check's per-image table begins with."""
+    cases = explained.cases
+    made: dict[str, list[Any]] = {
+        "id": list(kept.ids(explained)),
+        "label": [cases.labels[i] for i in kept.indices],
+    }
+    if cases.clusters is not None:
+        made["cluster"] = [cases.clusters[i] for i in kept.indices]
+    if cases.groups is not None:
+        made["group"] = [cases.groups[i] for i in kept.indices]
+    return made
+
+
+def worst_rows(
+    explained: Explained, kept: Kept, badness: Floats, columns: Mapping[str, Sequence[float] | Floats]
+) -> tuple[list[int], list[dict[str, Any]]]:
+    """Return positions in ``kept`` of the worst images (NaN, an unusable map, is worst) and their rows."""
+    filled = np.where(np.isnan(badness), np.inf, badness)
+    order = [int(i) for i in np.argsort(-filled, kind="stable")[:WORST]]
+    rows = [
+        {
+            "id": explained.cases.ids[kept.indices[i]],
+            "label": explained.cases.class_name(explained.cases.labels[kept.indices[i]]),
+            "values": {title: float(values[i]) for title, values in columns.items()},
+        }
+        for i in order
+    ]
+    return order, rows
+
+
+def draw(
+    path: Path,
+    explained: Explained,
+    kept: Kept,
+    rows: Sequence[int],
+    maps: Sequence[Maps],
+    titles: Sequence[str],
+    captions: Sequence[Sequence[str]],
+    heading: str,
+) -> Path | None:
+    """Write a sheet of the images at positions ``rows`` of ``kept`` beside their maps; None if there are none."""
+    from pytest_saliency.report.pictures import PictureRow, write_sheet
+
+    if not rows:
+        return None
+    made = []
+    for row, caption in zip(rows, captions, strict=True):
+        index = int(kept.indices[row])
+        made.append(
+            PictureRow(
+                image=explained.pixels(index).numpy(),
+                maps=tuple(one.values[index].numpy() for one in maps),
+                caption=tuple(caption),
+            )
+        )
+    return write_sheet(path, made, ("image", *titles), heading)

@@ -1,0 +1,181 @@
+"""The measures between two subjects' maps, and what a drift record shows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytest_saliency.checks.common import Floats, Indices, Kept
+from pytest_saliency.engine.explained import Explained
+from pytest_saliency.engine.maps import Maps
+from pytest_saliency.engine.methods.registry import GRADIENT_METHODS
+from pytest_saliency.errors import CasesError, SubjectError
+from pytest_saliency.measure.concentration import concentration
+from pytest_saliency.measure.grid import resize
+from pytest_saliency.measure.pairs import compare
+from pytest_saliency.measure.performance import accuracy, macro_auc_of
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
+
+WHY = {
+    "both_correct": "not correct in both",
+    "same_prediction": "another prediction after",
+    "all": "left out",
+}
+LOW_MARGIN = 0.25  # the share of images, least certain before, that forms the low-margin slice
+
+
+def same_cases(before: Explained, after: Explained) -> None:
+    """Raise unless both were explained over the same images in the same order."""
+    if before.cases is after.cases:
+        return
+    if before.cases.ids != after.cases.ids or before.cases.digest != after.cases.digest:
+        raise CasesError(
+            f"'{before.subject.name}' and '{after.subject.name}' were explained over different cases; drift compares"
+            " maps of the same images. Explain both over one Cases object."
+        )
+
+
+def kept_mask(before: Explained, after: Explained, keep: str) -> tuple[NDArray[np.bool_], str]:
+    """Return which images to look at, and the target whose class is the same in both."""
+    if before.logits.shape[1] != after.logits.shape[1]:
+        raise SubjectError(
+            f"'{before.subject.name}' has {before.logits.shape[1]} classes and '{after.subject.name}' has"
+            f" {after.logits.shape[1]}; drift explains one and the same class in both."
+        )
+    if keep == "both_correct":
+        return before.correct & after.correct, "label"
+    if keep == "same_prediction":
+        return np.asarray(before.predicted == after.predicted), "top1"
+    return np.ones(len(before.cases), dtype=bool), "label"
+
+
+def common_size(before: Explained, after: Explained) -> tuple[int, ...]:
+    """Return the size at which both subjects' maps are compared: the input of the subject before.
+
+    Raises
+    ------
+    SubjectError
+        The two see different parts of an image, so that their maps cannot be laid over each other.
+    """
+    one, two = before.subject.preprocess, after.subject.preprocess
+    if before.input_size != after.input_size and (one.function or two.function):
+        raise SubjectError(
+            f"'{before.subject.name}' sees {before.input_size} and '{after.subject.name}' {after.input_size}, through"
+            " a callable preprocess; whether they see the same part of an image is not known. Declare both as"
+            " mappings with resize."
+        )
+    if not one.same_view(two):
+        raise SubjectError(
+            f"'{before.subject.name}' and '{after.subject.name}' crop images differently ({one.describe()} and"
+            f" {two.describe()}), so their maps cover different parts. Give both the same resize and center_crop."
+        )
+    return before.input_size
+
+
+def measure(a: Maps, b: Maps, rows: Indices, fraction: float, size: tuple[int, ...]) -> dict[str, Floats]:
+    """Return IoU drop, displacement, pattern correlation and concentration change of the images at ``rows``.
+
+    Unusable before: NaN in all, the image is undefined. Usable before and not after is drift itself: IoU drop 1,
+    displacement 1, correlation 0, and all of the concentration gone.
+    """
+    left, right = a.values[rows], b.values[rows]
+    made = compare(left, right, ["iou", "displacement", "concentration_change"], fraction=fraction, size=size)
+    made |= compare(left, _on_grid(right, tuple(left.shape[1:])), ["correlation"], fraction=fraction, size=None)
+    values = {
+        "iou_drop": 1.0 - made["iou"].numpy(),
+        "displacement": made["displacement"].numpy(),
+        "correlation": made["correlation"].numpy(),
+        "concentration_change": made["concentration_change"].numpy(),
+    }
+    gone = a.ok[rows] & ~b.ok[rows]
+    before = concentration(left, size=size).numpy()
+    for name, worst in (("iou_drop", 1.0), ("displacement", 1.0), ("correlation", 0.0)):
+        values[name] = np.where(gone, worst, values[name])
+    values["concentration_change"] = np.where(gone, -before, values["concentration_change"])
+    return {name: np.where(a.ok[rows], column, np.nan) for name, column in values.items()}
+
+
+def _on_grid(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return rectified maps on another layer's grid; correlation does not see the rectification twice."""
+    if tuple(maps.shape[1:]) == grid:
+        return maps
+    return resize(torch.nan_to_num(maps, nan=0.0).clamp(min=0), grid).to(maps.dtype)
+
+
+def readouts(
+    before: Explained,
+    after: Explained,
+    parameters: NoSemanticDriftParameters,
+    kept: Kept,
+    size: tuple[int, ...],
+) -> dict[str, Any]:
+    """Return what every drift record carries beside the decision.
+
+    Accuracy and macro AUC of both subjects; the measures on all images and on the least certain quarter (images
+    where fine-tuning broke evidence and prediction together must not vanish behind ``keep``); and the range of the
+    mean IoU drop over the gradient methods.
+    """
+    labels = np.asarray(before.cases.labels)
+    performance = {}
+    for role, one in (("before", before), ("after", after)):
+        scores = one.logits.numpy()
+        area = macro_auc_of(scores, labels)
+        performance[role] = {"accuracy": accuracy(scores, labels), "macro_auc": area.value, "note": area.reason}
+    everyone = np.asarray(sorted(range(len(before.cases)), key=lambda i: before.cases.ids[i]), dtype=np.int64)
+    a, b = before.maps(parameters.method, "label"), after.maps(parameters.method, "label")
+    overall = measure(a, b, everyone, parameters.top_fraction, size)
+    top = np.sort(before.logits.double().softmax(1).numpy(), axis=1)
+    margin = (top[:, -1] - top[:, -2])[everyone]
+    low = np.argsort(margin, kind="stable")[: max(1, round(LOW_MARGIN * len(margin)))]
+    methods = {}
+    for name in GRADIENT_METHODS:
+        maps = before.maps(name, "label"), after.maps(name, "label")
+        if (maps[0].status == "degenerate").all() or not len(kept.indices):
+            continue
+        values = compare(
+            maps[0].values[kept.indices],
+            maps[1].values[kept.indices],
+            ["iou"],
+            fraction=parameters.top_fraction,
+            size=size,
+        )["iou"].numpy()
+        methods[name] = _mean(1.0 - values)
+    known = [value for value in methods.values() if value is not None]
+    return {
+        "performance": performance,
+        "all_images": {name: _mean(column) for name, column in overall.items()},
+        "low_margin": {name: _mean(column[low]) for name, column in overall.items()} | {"n": len(low)},
+        "iou_drop_by_method": methods,
+        "iou_drop_range": max(known) - min(known) if known else None,
+        "cause": "magnitude only, cause not identified",
+    }
+
+
+def badness(values: Mapping[str, Floats], limits: Mapping[str, float]) -> Floats:
+    """Return how far each image is beyond the declared limits; the largest excess counts."""
+    rooms = {
+        "max_iou_drop": ("iou_drop", 1.0),
+        "max_displacement": ("displacement", 1.0),
+        "min_correlation": ("correlation", -1.0),
+        "max_concentration_change": ("concentration_change", 1.0),
+    }
+    rows = []
+    for name, (column, sign) in rooms.items():
+        if name in limits:
+            value = np.abs(values[column]) if column == "concentration_change" else sign * values[column]
+            rows.append(value - sign * limits[name])
+    if not rows:
+        return values["iou_drop"]
+    return np.asarray(np.max(np.stack(rows), axis=0))
+
+
+def _mean(column: Floats) -> float | None:
+    defined = column[~np.isnan(column)]
+    return float(defined.mean()) if defined.size else None

@@ -1,0 +1,89 @@
+"""What a check leaves: the decision, and everything a record needs to say what it was about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_saliency.decide.decision import Decision, Measure, plain
+from pytest_saliency.decide.verdict import Verdict
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of one check.
+
+    Attributes
+    ----------
+    kind, check
+        Kind of the check and its id (the kind again for an assertion in Python).
+    method, method_version
+        Full name, as in ``case[logits:3]``, and version of the definition.
+    decision
+        Verdict, legs, measures with bounds: everything statistical.
+    parameters
+        Every resolved value of the criterion.
+    subjects, cases, execution
+        Identity of models, layers and images; device, passes, seconds.
+    per_image
+        Columns of per-image numbers, ordered by case id; enough to decide again.
+    worst
+        The images that speak most against the criterion: id, label, values.
+    pictures
+        Draws them into a PNG at a path and returns it.
+    """
+
+    kind: str
+    check: str
+    method: str
+    method_version: int
+    decision: Decision
+    parameters: Mapping[str, Any]
+    subjects: Mapping[str, Mapping[str, Any]]
+    cases: Mapping[str, Any]
+    per_image: Mapping[str, Sequence[Any]]
+    worst: Sequence[Mapping[str, Any]]
+    execution: Mapping[str, Any]
+    pictures: Callable[[Path], Path | None] | None = field(default=None, repr=False)
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS, FAIL or INCONCLUSIVE."""
+        return self.decision.verdict
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words."""
+        return self.decision.headline
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """Each measure with estimate, interval, limit and n."""
+        return self.decision.measures
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the record as plain JSON; the plugin adds contract, item and source."""
+        made: dict[str, Any] = plain(
+            {
+                "format": RECORD_FORMAT,
+                "check": self.check,
+                "kind": self.kind,
+                "verdict": self.verdict.value,
+                "headline": self.headline,
+                "criterion": self.parameters,
+                "subjects": self.subjects,
+                "cases": self.cases,
+                "method": {"name": self.method, "version": self.method_version},
+                "execution": self.execution,
+                "per_image": self.per_image,
+                "worst": self.worst,
+                "pictures": [],
+                "seed": f"{self.decision.seed:016x}",
+            }
+        )
+        made["decision"] = self.decision.to_dict()
+        return made
