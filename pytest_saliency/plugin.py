@@ -1,0 +1,149 @@
+"""pytest's side: options, collection, fixtures, outcome, summary.
+
+pytest imports this module at every start, so it imports the standard library and pytest only; whatever is heavy is
+imported when a contract is collected or a fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_saliency.contracts.items import ContractFile
+    from pytest_saliency.report.summary import RunReport
+    from pytest_saliency.session import Saliency
+
+FILES = ("*.saliency.yaml", "*.saliency.yml")
+RUN_REPORT = pytest.StashKey["RunReport"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, each with its ini twin; the command line wins."""
+    group = parser.getgroup("saliency", "explanation regression tests (pytest-saliency)")
+    options = (
+        ("device", "DEVICE", None, "where models run: auto (default), cpu, cuda, cuda:<number>, mps"),
+        ("batch", "N", None, "images in memory at a time (default 32)"),
+        ("json", "PATH", None, "write one JSON file with the records of all checks"),
+        ("images", None, ("failed", "all", "none"), "for which checks pictures are kept (default failed)"),
+    )
+    for name, metavar, choices, text in options:
+        flag, dest = f"--saliency-{name}", f"saliency_{name}"
+        if choices is None:
+            group.addoption(flag, dest=dest, default=None, metavar=metavar, help=text)
+        else:
+            group.addoption(flag, dest=dest, default=None, choices=choices, help=text)
+        parser.addini(dest, f"as {flag}", default=None)
+    parser.addini("saliency_files", "file names of contracts", type="args", default=list(FILES))
+    parser.addini(
+        "saliency_allow_python",
+        "whether contracts may import code of the repository (python: sources)",
+        type="bool",
+        default=True,
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and the object that gathers the records of the run."""
+    config.addinivalue_line(
+        "markers",
+        "saliency(contract, check, kind): set on every check of a contract, by pytest-saliency.",
+    )
+    config.pluginmanager.register(_Gatherer(config), "saliency-gatherer")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ContractFile | None:
+    """Collect the files that look like contracts."""
+    if not any(file_path.match(pattern) for pattern in parent.config.getini("saliency_files")):
+        return None
+    from pytest_saliency.contracts.items import ContractFile
+
+    return ContractFile.from_parent(parent, path=file_path)
+
+
+@pytest.fixture(scope="session")
+def saliency(request: pytest.FixtureRequest) -> Saliency:
+    """Explain subjects once per session, on the device of the run: ``saliency.explain(subject, cases)``."""
+    from pytest_saliency.errors import SaliencyError
+    from pytest_saliency.session import saliency_of
+
+    try:
+        return saliency_of(request.config)
+    except SaliencyError as error:
+        pytest.fail(f"pytest-saliency: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def saliency_device(saliency: Saliency) -> str:
+    """The device of the run as text, as ``cpu`` or ``cuda``."""
+    return saliency.device
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let assertions know which item is running, so that their results are recorded on it."""
+    from pytest_saliency.records.recording import recording_on
+    from pytest_saliency.report.attach import Completer
+
+    with recording_on(Completer(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put what was recorded onto the report: the one thing that reaches the controller with and without xdist."""
+    report = yield
+    from pytest_saliency.report.attach import attach
+
+    attach(item, call, report)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
+    """Show the measured values in the verbose word, on PASS too."""
+    if not hasattr(report, "saliency_records"):
+        return None
+    from pytest_saliency.report.summary import status_of
+
+    return status_of(report, config)
+
+
+class _Gatherer:
+    """Gathers records from reports in the controller and reports the run at its end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        crashed = getattr(report, "when", None) == "???"
+        if not crashed and not hasattr(report, "saliency_records"):
+            return
+        self._run_report().add(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if hasattr(self._config, "workerinput") or not self._used():
+            return
+        if not self._run_report().finish(session, int(exitstatus)) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._used():
+            self._run_report().write_summary(terminalreporter)
+
+    def _used(self) -> bool:
+        """Whether a check ran, or a report was asked for (which then says that nothing ran)."""
+        asked = self._config.getoption("saliency_json") or self._config.getini("saliency_json")
+        return RUN_REPORT in self._config.stash or bool(asked)
+
+    def _run_report(self) -> RunReport:
+        if RUN_REPORT not in self._config.stash:
+            from pytest_saliency.report.summary import RunReport
+
+            self._config.stash[RUN_REPORT] = RunReport(self._config)
+        return self._config.stash[RUN_REPORT]

@@ -1,0 +1,104 @@
+"""How a record's measured values read in one line: "mean IoU drop 0.12 (bound 0.15) <= 0.40"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_saliency.decide.words import figures
+
+Record = Mapping[str, Any]
+MeasureDict = Mapping[str, Any]
+
+OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<=", "abs<=": ">"}
+STATISTICS = ("mean ", "median ", "share ")
+
+
+def measures_of(record: Record) -> dict[str, MeasureDict]:
+    """Return the record's measures by name; empty where the check reached no verdict."""
+    decision = record.get("decision") or {}
+    return dict(decision.get("measures") or {})
+
+
+def limited(record: Record) -> list[MeasureDict]:
+    """Return the measures that have a limit, those that do not hold first."""
+    found = [measure for measure in measures_of(record).values() if measure.get("limit") is not None]
+    order = {"FAIL": 0, "INCONCLUSIVE": 1}
+    return sorted(found, key=lambda measure: order.get(str(measure.get("verdict")), 2))
+
+
+def violated(record: Record) -> list[MeasureDict]:
+    """Return the measures whose limit was not shown to hold."""
+    return [measure for measure in limited(record) if measure.get("verdict") not in (None, "PASS")]
+
+
+def number(value: float | None) -> float:
+    """Return a record's number; None stands for NaN."""
+    return math.nan if value is None else float(value)
+
+
+def bound_of(measure: MeasureDict) -> float:
+    """Return the bound that PASS is decided by: the upper one for an upper limit, else the lower one."""
+    low, high = number(measure["interval"]["low"]), number(measure["interval"]["high"])
+    if measure["side"] == "abs<=":
+        return max(abs(low), abs(high))
+    return high if measure["side"] in ("<=", "<") else low
+
+
+def relation(measure: MeasureDict) -> str:
+    """Return the operator between what was measured and the limit: the declared one, or on FAIL its opposite."""
+    side = str(measure["side"])
+    if measure.get("verdict") == "FAIL":
+        return OPPOSITE.get(side, side)
+    return side.removeprefix("abs")
+
+
+def shown(measure: MeasureDict) -> tuple[str, str, str]:
+    """Return estimate, bound and limit with as many decimals as it takes to tell them from the limit."""
+    limit = number(measure["limit"])
+    estimate, limit_text, bound = figures(number(measure["estimate"]), limit, bound_of(measure))
+    return estimate, bound, limit_text
+
+
+def title_of(measure: MeasureDict) -> str:
+    """Return the title with the statistic in front: "mean IoU drop"."""
+    title = str(measure["title"])
+    if measure["side"] == "abs<=":
+        title = f"change |{title}|" if not title.startswith("|") else title
+        return title
+    return title if title.startswith(STATISTICS) else f"mean {title}"
+
+
+def measured_text(record: Record) -> str:
+    """Return all limited measures in one line, with bound and limit; the headline where there is none."""
+    parts = []
+    for measure in limited(record):
+        estimate, bound, limit = shown(measure)
+        parts.append(f"{title_of(measure)} {estimate} (bound {bound}) {relation(measure)} {limit}")
+    return ", ".join(parts) if parts else str(record.get("headline") or "")
+
+
+def short_text(record: Record) -> str:
+    """Return the first measure that does not hold against its limit, or the headline where all of them do."""
+    for measure in violated(record):
+        estimate, bound, limit = shown(measure)
+        if measure.get("verdict") == "FAIL":
+            return f"{title_of(measure)} {estimate} {relation(measure)} {limit}"
+        return f"{title_of(measure)} {estimate} {relation(measure)} {limit} not demonstrated (bound {bound})"
+    return str(record.get("headline") or "")
+
+
+def key_of(measure: MeasureDict, record: Record) -> str | None:
+    """Return the parameter that declares the measure's limit, as ``max_iou_drop`` for ``iou_drop``."""
+    criterion = record.get("criterion") or {}
+    base = str(measure["name"]).split("[")[0]
+    for key in (f"max_{base}", f"min_{base}"):
+        if key in criterion:
+            return key
+    same = [
+        key
+        for key, value in criterion.items()
+        if key.startswith(("max_", "min_")) and isinstance(value, int | float) and value == measure["limit"]
+    ]
+    return same[0] if len(same) == 1 else None

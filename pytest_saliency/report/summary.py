@@ -1,0 +1,133 @@
+"""The end of a run in the controller: records gathered from reports, the JSON file, the lines of the summary."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pytest_saliency.errors import SaliencyError
+from pytest_saliency.records.record import Setting, without_result
+from pytest_saliency.records.runfile import run_document, write_run
+from pytest_saliency.report.measured import measured_text
+from pytest_saliency.report.terminal import describe_policy, headline_of
+from pytest_saliency.session import json_path
+
+VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN")
+
+
+def now() -> str:
+    """Return the time in UTC to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def records_of(report: pytest.TestReport) -> list[dict[str, Any]]:
+    """Return the records that travelled on a report."""
+    found: list[dict[str, Any]] = json.loads(getattr(report, "saliency_records", "[]"))
+    return found
+
+
+def status_of(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, Any] | None:
+    """Return category, letter and verbose word with the measured values; None leaves them to pytest."""
+    if report.when != "call" or hasattr(report, "wasxfail"):
+        return None
+    records = records_of(report)
+    unmet = [record for record in records if record["verdict"] in ("FAIL", "INCONCLUSIVE")]
+    if report.passed:
+        if unmet:
+            words = ", ".join(f"{record['verdict']} (warn) {measured_text(record)}" for record in unmet)
+            return "passed", ".", (words, {"yellow": True})
+        words = ", ".join(measured_text(record) for record in records if record["verdict"] == "PASS")
+        return "passed", ".", (f"PASSED {words}".rstrip(), {"green": True})
+    if report.failed and unmet:
+        record = unmet[0]
+        word = "FAILED" if record["verdict"] == "FAIL" else "INCONCLUSIVE"
+        return "failed", "F", (f"{word} {measured_text(record)}", {"red": True})
+    return None
+
+
+class RunReport:
+    """Gathers the records of a run and reports them once at its end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._by_node: dict[str, list[dict[str, Any]]] = {}
+        self._started = now()
+        self._written: str | None = None
+        self._problem: str | None = None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All records so far, sorted by node id."""
+        return [record for node in sorted(self._by_node) for record in self._by_node[node]]
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take what travelled on ``report``; a rerun's earlier attempts do not count."""
+        if str(report.outcome) == "rerun":
+            self._by_node.pop(report.nodeid, None)
+            return
+        found = records_of(report)
+        if str(report.when) == "???":  # how xdist reports the test during which a worker died
+            found = self._crashed(report.nodeid)
+        if found:
+            self._by_node.setdefault(report.nodeid, []).extend(found)
+
+    def _crashed(self, node: str) -> list[dict[str, Any]]:
+        path, _, check = node.partition("::")
+        if not any((self._config.rootpath / path).match(glob) for glob in self._config.getini("saliency_files")):
+            return []
+        setting = Setting(node=node, source=None, check=check)
+        return [without_result(setting, "ERROR", "the worker process died while this check ran")]
+
+    def finish(self, session: pytest.Session, exit_status: int) -> bool:
+        """Write the JSON file if one was asked for; return False if that failed."""
+        path = json_path(self._config)
+        if path is None:
+            return True
+        document = run_document(
+            self.records,
+            command=shlex.join(["pytest", *map(str, self._config.invocation_params.args)]),
+            started=self._started,
+            finished=now(),
+            exit_status=exit_status,
+            root=self._config.rootpath,
+        )
+        try:
+            write_run(path, document)
+        except SaliencyError as error:
+            self._problem = str(error)
+            return False
+        self._written = str(path)
+        return True
+
+    def write_summary(self, terminal: pytest.TerminalReporter) -> None:
+        """Write the verdicts in one line, then what is excused, then where the JSON file is."""
+        records = self.records
+        counted = {verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS}
+        shown = ", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count) or "none ran"
+        terminal.write_line(f"saliency: {len(records)} check{'s' if len(records) != 1 else ''}: {shown}")
+        for record in records:
+            for line in self._excused(record):
+                terminal.write_line(f"saliency: {line}", yellow=True)
+        if self._written:
+            terminal.write_line(f"saliency: records written to {self._written}")
+        if self._problem:
+            terminal.write_line(f"saliency: ERROR: {self._problem}", red=True)
+
+    def _excused(self, record: dict[str, Any]) -> list[str]:
+        policy, verdict = record["policy"], record["verdict"]
+        lines = []
+        known = describe_policy(policy)
+        if known:
+            state = "expired " if policy["known_failure"].get("expired") else ""
+            lines.append(f"{state}{known}: {record['node']} is {verdict}")
+        elif verdict == "FAIL" and policy["severity"] == "warn":
+            lines.append(f"severity warn, did not fail the run: {record['node']}: {headline_of(record)}")
+        elif verdict == "INCONCLUSIVE" and "warn" in (policy["severity"], policy["on_inconclusive"]):
+            lines.append(f"warned, did not fail the run: {record['node']}: {headline_of(record)}")
+        elif verdict == "INCONCLUSIVE" and policy["on_inconclusive"] == "skip":
+            lines.append(f"on_inconclusive skip: {record['node']}: {headline_of(record)}")
+        return lines

@@ -1,0 +1,195 @@
+"""The block a failing check prints: the verdict in words first, then what it rests on, then what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_saliency.decide.words import p_value
+from pytest_saliency.report.measured import (
+    Record,
+    key_of,
+    limited,
+    number,
+    short_text,
+    shown,
+    violated,
+)
+
+WORST = 5
+NEXT_STEP = (
+    "If this change is intended, look at the pictures, then change the contract in a reviewed commit,"
+    " or declare known_failure with a reason and a date."
+)
+
+
+def render_failure(record: Record, location: str | None = None) -> str:
+    """Return the text of a check that did not hold.
+
+    ``record`` is a record as ``Result.to_record`` makes it; what a part needs and the record lacks is left out.
+    ``location`` ("contracts/chest.saliency.yaml:27") adds the clickable last line; Python assertions have none,
+    because pytest itself shows where they stand.
+    """
+    lines = [headline_of(record)]
+    lines += _indented(_table(_measure_rows(record), "lrrrl"))
+    lines += _indented(_legs(record))
+    lines += _indented(_worst(record))
+    lines += _indented(_accounting(record))
+    lines += _indented(_identities(record))
+    lines += _indented(_conditions(record))
+    lines += _indented(_notes(record))
+    lines += _snippet(record)
+    if record.get("contract"):
+        lines.append(f"  {NEXT_STEP}")
+    if location is not None:
+        lines.append(f"{location}: {record.get('check')}: {short_text(record)}")
+    return "\n".join(lines)
+
+
+def headline_of(record: Record) -> str:
+    """Return "check: verdict in words, measured value and limit", the first line and the JUnit message."""
+    check, headline = record.get("check"), str(record.get("headline") or record.get("verdict"))
+    return f"{check}: {headline}" if check else headline
+
+
+def violated_line(record: Record) -> int | None:
+    """Return the contract's line of the first limit that does not hold, or of the check, or None in Python."""
+    source = record.get("source") or {}
+    lines = source.get("lines") or {}
+    for measure in violated(record):
+        key = key_of(measure, record)
+        if key in lines:
+            return int(lines[key])
+    return int(source["line"]) if source else None
+
+
+def short_hash(digest: object) -> str:
+    """Return "3f9a..c1" for a digest, "none" where there is none."""
+    text = str(digest) if digest else ""
+    return f"{text[:4]}..{text[-2:]}" if len(text) > 8 else text or "none"
+
+
+def _measure_rows(record: Record) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = []
+    for measure in limited(record):
+        estimate, bound, limit = shown(measure)
+        title = str(measure["title"]).removeprefix("mean ")
+        side = "|x| <=" if measure["side"] == "abs<=" else str(measure["side"])
+        rows.append((title, estimate, bound, f"{side} {limit}", str(measure.get("verdict") or "")))
+    return [("measure", "mean", "bound", "limit", ""), *rows] if rows else []
+
+
+def _legs(record: Record) -> list[str]:
+    decision = record.get("decision") or {}
+    return [
+        f"not shown: {leg['statement']} ({p_value(number(leg['p']))})"
+        for leg in decision.get("legs") or ()
+        if not leg["holds"]
+    ]
+
+
+def _worst(record: Record) -> list[str]:
+    worst = list(record.get("worst") or ())
+    rows: list[Sequence[str]] = []
+    if worst:
+        titles = list(worst[0].get("values") or {})
+        rows.append(("case", "label", *titles))
+        for case in worst[:WORST]:
+            values = case.get("values") or {}
+            rows.append((str(case["id"]), str(case.get("label", "")), *(_figure(values.get(t)) for t in titles)))
+    lines = _table(rows, "ll" + "r" * 20)
+    if len(worst) > WORST:
+        lines.append(f"... {len(worst) - WORST} more in the report")
+    return lines + [f"pictures: {path}" for path in record.get("pictures") or ()]
+
+
+def _accounting(record: Record) -> list[str]:
+    cases = record.get("cases") or {}
+    if "kept" not in cases:
+        return []
+    keep = str((record.get("criterion") or {}).get("keep", "")).replace("_", " ")
+    dropped = ", ".join(f"{count} {reason}" for reason, count in (cases.get("dropped") or {}).items() if count)
+    line = f"{cases['kept']} of {cases['n']} cases kept"
+    line += f" ({keep})" if keep else ""
+    return [line + (f"; dropped: {dropped}" if dropped else "")]
+
+
+def _identities(record: Record) -> list[str]:
+    parts = []
+    for role, subject in (record.get("subjects") or {}).items():
+        digest = subject.get("weights_sha256")
+        word, digest = ("weights", digest) if digest else ("state", subject.get("state_sha256"))
+        parts.append(f"{role} {subject.get('name')}  {word} sha256 {short_hash(digest)}  layer {subject.get('layer')}")
+    return ["   ".join(parts)] if parts else []
+
+
+def _conditions(record: Record) -> list[str]:
+    method, execution = record.get("method") or {}, record.get("execution") or {}
+    parts = []
+    if method:
+        parts.append(f"method {method.get('name')} {method.get('version')}")
+    if execution.get("device"):
+        parts.append(f"device {execution['device']} {execution.get('precision') or ''}".rstrip())
+    if record.get("seed"):
+        parts.append(f"seed {str(record['seed'])[:4]}..")
+    return ["   ".join(parts)] if parts else []
+
+
+def _notes(record: Record) -> list[str]:
+    decision = record.get("decision") or {}
+    notes = [*(decision.get("notes") or ()), *(record.get("notes") or ())]
+    return [f"note: {note}" for note in dict.fromkeys(notes)]
+
+
+def _snippet(record: Record) -> list[str]:
+    source = record.get("source") or {}
+    snippet = [(int(number), str(text)) for number, text in source.get("snippet") or ()]
+    if not snippet:
+        return []
+    marks: dict[int, str] = {}
+    for measure in violated(record):
+        key = key_of(measure, record)
+        line = (source.get("lines") or {}).get(key)
+        if line is not None:
+            marks[int(line)] = "exceeded" if measure.get("verdict") == "FAIL" else "not demonstrated"
+    wanted = {int(source["line"]), *marks}
+    width = len(str(max(wanted)))
+    found = []
+    for line_number, text in snippet:
+        if line_number in wanted:
+            row = f"    {line_number:>{width}} | {text}"
+            found.append(f"{row:<44} <-- {marks[line_number]}" if line_number in marks else row)
+    return found
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Return rows as aligned columns, two spaces apart; ``align`` has one of l and r for each column."""
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    made = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if side == "l" else cell.rjust(width)
+            for cell, width, side in zip(row, widths, align, strict=False)
+        ]
+        made.append("   ".join(cells).rstrip())
+    return made
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def describe_policy(policy: Mapping[str, Any]) -> str:
+    """Return the exception that a record's policy declares, in words, or an empty text."""
+    known = policy.get("known_failure")
+    if not known:
+        return ""
+    return f"known failure until {known.get('expires')}: {known.get('reason')}"
