@@ -1,0 +1,367 @@
+"""Do the maps depend on the class that is explained?
+
+A_i is the agreement of the maps for the top-1 and the top-2 class. PASS rests on three legs: the published
+Wilcoxon test (CASE paper, arXiv 2506.07327, eq. 8), the same hypothesis without Wilcoxon's symmetry, and proof that
+the disagreement is not mere noise. FAIL needs the first two to reject the other way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_saliency.decide import power, ranks, rates, words
+from pytest_saliency.decide.bootstrap import bca_mean
+from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
+from pytest_saliency.decide.values import (
+    FloatArray,
+    Units,
+    checked,
+    defined,
+    filled,
+    level,
+    mean_of,
+    median_of,
+    same_length,
+    sd_of,
+    share_limit,
+)
+from pytest_saliency.decide.verdict import Verdict, verdict_of
+from pytest_saliency.errors import CriterionError
+
+KIND = "class_sensitive"
+HALF = 0.5
+BINS = 20
+
+
+def decide(
+    agreement: npt.ArrayLike,
+    self_agreement: npt.ArrayLike | None,
+    *,
+    max_agreement: float,
+    alpha: float = 0.05,
+    max_undefined: float = 0.05,
+    rule: Literal["full", "published"] = "full",
+    clusters: Sequence[Hashable] | None = None,
+    other_image_agreement: npt.ArrayLike | None = None,
+    seed: int,
+) -> Decision:
+    """Decide whether the maps for top-1 and top-2 agree less than ``max_agreement``.
+
+    Parameters
+    ----------
+    agreement, self_agreement
+        (n,) in [0, 1], ordered by case id, NaN where undefined: the agreement of the top-1 map with the top-2 map,
+        and with the top-1 map of the jittered image. Without the latter the full rule cannot PASS.
+    rule
+        ``full`` for all legs; ``published`` for the Wilcoxon test alone on the defined images.
+    clusters
+        One name per image; numbers are averaged within a cluster and the clusters are the units.
+    other_image_agreement
+        Agreement with another image's map: the chance level, a read-out.
+
+    Raises
+    ------
+    NotAttainable
+        If not even perfectly class-sensitive maps could PASS with these images.
+    CriterionError
+        If a number or a setting lies outside its range.
+    """
+    level(alpha)
+    share_limit("max_agreement", max_agreement)
+    share_limit("max_undefined", max_undefined)
+    if rule not in ("full", "published"):
+        raise CriterionError(f"the rule is {rule!r}; it must be 'full' or 'published'.")
+    cross = checked("agreement", agreement, 0.0, 1.0)
+    again = None
+    if self_agreement is not None:
+        again = checked("self_agreement", self_agreement, 0.0, 1.0)
+        same_length("self_agreement", again, "agreement", cross.size)
+    units = Units(cross.size, clusters)
+    needed = _attainable(units, max_agreement, alpha)
+    undefined = int(np.isnan(cross).sum())
+    unsure = 0 if again is None else int(np.isnan(again).sum())
+    lost = np.isnan(cross) if again is None else np.isnan(cross) | np.isnan(again)
+    share = float(np.mean(lost))
+    seen = defined(units.average(cross))
+    if rule == "published":
+        worst = best = seen
+    else:
+        worst, best = units.average(filled(cross, 1.0)), units.average(filled(cross, 0.0))
+
+    p_less, p_greater = _wilcoxon(worst, best, max_agreement, needed)
+    below = int(np.sum(worst < max_agreement - ranks.SAME))
+    above = int(np.sum(best > max_agreement + ranks.SAME))
+    published = Leg(
+        "wilcoxon",
+        f"the maps for top-1 and top-2 agree less than {max_agreement:.2f} (Wilcoxon signed ranks)",
+        p_less,
+        p_less < alpha,
+        ranks.hodges_lehmann(seen),
+    )
+    legs: tuple[Leg, ...] = (published,)
+    measures = {"agreement": _agreement(worst, best, seen, undefined, max_agreement, alpha, units.n)}
+    fails = p_greater < alpha
+    p_fail = p_greater
+    if rule == "full":
+        reach = _reach(worst, best, below, above, undefined, max_agreement, alpha)
+        p_beyond = 1.0 if reach.p_fail is None else reach.p_fail
+        fails, p_fail = fails and p_beyond < alpha, max(p_fail, p_beyond)
+        measures["share_reaching_limit"] = reach
+        noise, own = _not_noise(units, cross, again, unsure, alpha)
+        if own is not None:
+            measures["self_agreement"] = own
+        legs = (published, _reach_leg(reach, alpha), noise)
+    blocked = rule == "full" and share > max_undefined
+    holds = all(leg.holds for leg in legs) and not blocked
+    verdict = verdict_of(holds, fails)
+    p_pass = max(leg.p for leg in legs[:2])
+    sensitive = verdict_of(all(leg.holds for leg in legs[:2]), fails)
+    measures["agreement"] = replace(measures["agreement"], verdict=sensitive, p_pass=p_pass, p_fail=p_fail)
+    return Decision(
+        kind=KIND,
+        verdict=verdict,
+        headline=_headline(verdict, measures["agreement"], legs, blocked, share, max_undefined, alpha, units),
+        measures=measures,
+        legs=legs,
+        n=units.n,
+        counts={
+            "images": int(cross.size),
+            units.word: units.n,
+            "undefined": int(lost.sum()),
+            "undefined agreement": undefined,
+            "undefined self-agreement": unsure,
+        },
+        undefined_share=share,
+        effect_size={
+            "rank_biserial": ranks.rank_biserial(seen - max_agreement),
+            "share_below_limit": mean_of((seen < max_agreement - ranks.SAME).astype(np.float64)),
+        },
+        smallest_detectable=_detectable(seen, units.n, alpha),
+        readouts=_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
+        notes=tuple(_notes(rule, again is None, int(lost.sum()), undefined, blocked, share, max_undefined)),
+        alpha=alpha,
+        rule=rule,
+        seed=seed,
+    )
+
+
+def _attainable(units: Units, max_agreement: float, alpha: float) -> int:
+    """Return the smallest n that could PASS, or raise."""
+    needed = rates.smallest_n_below(HALF, alpha) or 1
+    if units.n == 0:
+        raise NotAttainable(
+            "class_sensitive has no image to decide on; check the cases and which of them 'keep' leaves.",
+            n=0,
+            needed=needed,
+        )
+    if max_agreement <= ranks.SAME:
+        raise NotAttainable(
+            "class_sensitive cannot PASS with max_agreement 0, because agreement is never below 0;"
+            " declare a limit above 0.",
+            n=units.n,
+            needed=None,
+        )
+    if units.n < needed:
+        raise NotAttainable(
+            f"class_sensitive could not PASS with {units.n} {units.word} even if all of them were perfect:"
+            f" at alpha {alpha:g} it needs {needed}; add images, or raise alpha.",
+            n=units.n,
+            needed=needed,
+        )
+    return needed
+
+
+def _wilcoxon(worst: FloatArray, best: FloatArray, limit: float, needed: int) -> tuple[float, float]:
+    # Fewer defined images than any sample needs show nothing; the normal approximation for ties would claim more.
+    if worst.size < needed:
+        return 1.0, 1.0
+    return ranks.wilcoxon(worst - limit, "less"), ranks.wilcoxon(best - limit, "greater")
+
+
+def _agreement(
+    worst: FloatArray, best: FloatArray, seen: FloatArray, undefined: int, limit: float, alpha: float, n: int
+) -> Measure:
+    high = rates.median_bounds(worst, alpha, 0.0, 1.0)[1] if worst.size else 1.0
+    low = rates.median_bounds(best, alpha, 0.0, 1.0)[0] if best.size else 0.0
+    return Measure(
+        name="agreement",
+        title="median agreement of the maps for top-1 and top-2",
+        estimate=median_of(seen),
+        interval=Interval(low, high, 1.0 - alpha, "order statistics (exact)"),
+        limit=limit,
+        side="<",
+        n=n,
+        undefined=undefined,
+        sd=sd_of(seen),
+    )
+
+
+def _reach(
+    worst: FloatArray, best: FloatArray, below: int, above: int, undefined: int, limit: float, alpha: float
+) -> Measure:
+    n = int(worst.size)
+    p_pass = rates.p_share_below(n - below, n, HALF)
+    p_fail = rates.p_share_above(above, n, HALF)
+    return Measure(
+        name="share_reaching_limit",
+        title=f"share of images whose agreement reaches {limit:.2f}",
+        estimate=(n - below) / n,
+        interval=Interval(
+            rates.lower_bound(int(np.sum(best >= limit - ranks.SAME)), n, alpha),
+            rates.upper_bound(n - below, n, alpha),
+            1.0 - alpha,
+            "Clopper-Pearson",
+        ),
+        limit=HALF,
+        side="<",
+        n=n,
+        undefined=undefined,
+        sd=math.nan,
+        verdict=verdict_of(p_pass < alpha, p_fail < alpha),
+        p_pass=p_pass,
+        p_fail=p_fail,
+    )
+
+
+def _reach_leg(reach: Measure, alpha: float) -> Leg:
+    p = 1.0 if reach.p_pass is None else reach.p_pass
+    return Leg(
+        "share",
+        "fewer than half of the images reach the limit (exact binomial)",
+        p,
+        p < alpha,
+        reach.estimate,
+        reach.interval.high,
+    )
+
+
+def _not_noise(
+    units: Units, cross: FloatArray, again: FloatArray | None, unsure: int, alpha: float
+) -> tuple[Leg, Measure | None]:
+    """Return leg 3 and its measure; ties and undefined images count against."""
+    statement = "the top-1 map agrees more with its own repeat under jitter than with the top-2 map (exact sign test)"
+    if again is None:
+        return Leg("not_noise", statement, 1.0, False), None
+    lead = units.average(filled(again, 0.0) - filled(cross, 1.0))
+    wins = int(np.sum(lead > ranks.SAME))
+    p = ranks.sign_test(wins, units.n)
+    low = rates.lower_bound(wins, units.n, alpha)
+    own = defined(units.average(again))
+    measure = Measure(
+        name="self_agreement",
+        title="share of images that agree more with their own repeat",
+        estimate=wins / units.n,
+        interval=Interval(low, rates.upper_bound(wins, units.n, alpha), 1.0 - alpha, "Clopper-Pearson"),
+        limit=HALF,
+        side=">",
+        n=units.n,
+        undefined=unsure,
+        sd=sd_of(own),
+        verdict=verdict_of(p < alpha, False),
+        p_pass=p,
+    )
+    return Leg("not_noise", statement, p, p < alpha, wins / units.n, low), measure
+
+
+def _detectable(seen: FloatArray, n: int, alpha: float) -> dict[str, float]:
+    sd = sd_of(seen)
+    return {
+        "share of images reaching the limit (exact)": power.share_below(n, HALF, alpha),
+        "gap between agreement and limit (approximate)": power.wilcoxon_gap(seen.size, sd, alpha),
+    }
+
+
+def _readouts(
+    seen: FloatArray, other: npt.ArrayLike | None, limit: float, alpha: float, seed: int
+) -> dict[str, object]:
+    counts, edges = np.histogram(seen, bins=BINS, range=(0.0, 1.0))
+    low, high = bca_mean(seen, alpha, seed)
+    readouts: dict[str, object] = {
+        "mean": mean_of(seen),
+        "mean_bca": {"low": low, "high": high, "level": 1.0 - alpha},
+        "median": median_of(seen),
+        "hodges_lehmann": ranks.hodges_lehmann(seen),
+        "histogram": {"edges": [round(float(edge), 2) for edge in edges], "counts": counts.tolist(), "limit": limit},
+    }
+    if other is not None:
+        chance = defined(checked("other_image_agreement", other, 0.0, 1.0))
+        readouts["other_image_agreement"] = {
+            "mean": mean_of(chance),
+            "median": median_of(chance),
+            "n": int(chance.size),
+        }
+    return readouts
+
+
+def _notes(
+    rule: str, no_repeat: bool, lost: int, undefined: int, blocked: bool, share: float, max_undefined: float
+) -> list[str]:
+    notes = []
+    if rule == "published":
+        notes.append(
+            "rule: published decides by the Wilcoxon test alone; a noise explainer and partly blank maps can pass it"
+        )
+        notes.append(
+            f"{words.several(undefined, 'undefined image')} left out, as the paper does"
+            if undefined
+            else "no image was undefined"
+        )
+        return notes
+    if no_repeat:
+        notes.append(
+            "no repeat of the top-1 map under jitter was given, so that noise cannot be ruled out:"
+            " PASS is out of reach; give the repeat, or declare rule: published"
+        )
+    if lost:
+        notes.append(
+            f"{words.several(lost, 'undefined image')} counted as full agreement for PASS and as none for FAIL"
+        )
+    if blocked:
+        notes.append(f"{words.percent(share)} of the images are undefined, which blocks PASS above {max_undefined:.0%}")
+    return notes
+
+
+def _headline(
+    verdict: Verdict,
+    main: Measure,
+    legs: tuple[Leg, ...],
+    blocked: bool,
+    share: float,
+    max_undefined: float,
+    alpha: float,
+    units: Units,
+) -> str:
+    limit = 0.0 if main.limit is None else main.limit
+    facts = words.measured("median agreement", main.estimate, limit, main.interval.low, main.interval.high, alpha)
+    facts += f", n = {units.n}"
+    if main.undefined:
+        facts += f", {main.undefined} of {units.images} undefined"
+    if verdict is Verdict.PASS:
+        return f"the maps tell the top-1 class from the top-2 class: {facts}"
+    if verdict is Verdict.FAIL:
+        return f"the maps hardly depend on the class: {facts}"
+    if blocked:
+        reason = (
+            f"{words.percent(share)} of the images are undefined, {words.percent(max_undefined)} are allowed;"
+            " look at why their maps are blank or flat"
+        )
+        return f"not demonstrated: {reason}; {facts}"
+    missing = next((leg for leg in legs if not leg.holds), legs[0])
+    unshown = f"not shown: {missing.statement}, {words.p_value(missing.p)}"
+    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit)}"
+
+
+def _help(missing: Leg, main: Measure, limit: float) -> str:
+    if missing.name == "not_noise":
+        if missing.estimate is None:
+            return "give the repeat of the top-1 map under jitter"
+        return "the maps are too noisy to tell class from noise at this n; a steadier method or more images would help"
+    if main.estimate >= limit:
+        return "more images would decide it, but what was measured lies on the limit's wrong side"
+    return "more images or a higher limit would help"

@@ -1,0 +1,163 @@
+"""The swap test: does an image's own region matter more to it than the regions of other images of its class?
+
+D[i, j] = s(x_i) - s(x_i without the region of image j), within blocks of images of one predicted class. Regions of
+other images have the same shapes, the same class prior, the same centre bias and the same fill artefacts, so that
+under "own regions are no better" every exchange of regions within a block is equally likely. T = sum of D[i, i];
+the reference permutes the regions within blocks.
+
+Blocks hold 2 to 5 images. STATISTICS.md allows up to 7 where a class leaves a rest and asks at the same time for
+at most 5 passes per image and fill; a block of m images costs m passes per image, so the rest is spread over
+blocks of 5 instead (or, in classes of 6, 7 and 11 images, over blocks of 3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_saliency.decide.randomness import Stream
+from pytest_saliency.decide.reference import DRAWS, Reference
+from pytest_saliency.errors import CriterionError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+LARGEST_BLOCK = 7
+
+
+@dataclass(frozen=True)
+class SwapBlock:
+    """One block: which images (``rows``, positions among the kept cases), their ``drops`` and ``undefined`` maps.
+
+    ``drops`` is the (m, m) matrix D in log-odds; ``undefined`` (m,) marks images without a usable map of their
+    own. Their diagonal entry is never read (it may be NaN); their column holds a seeded random region of the same
+    size that they lend to the others.
+    """
+
+    rows: tuple[int, ...]
+    drops: FloatArray
+    undefined: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        m = len(self.rows)
+        drops = np.asarray(self.drops, dtype=np.float64)
+        undefined = np.asarray(self.undefined, dtype=np.bool_)
+        object.__setattr__(self, "drops", drops)
+        object.__setattr__(self, "undefined", undefined)
+        if not 2 <= m <= LARGEST_BLOCK:
+            raise CriterionError(f"a swap block holds {m} images; it must hold 2 to {LARGEST_BLOCK}.")
+        if drops.shape != (m, m) or undefined.shape != (m,):
+            raise CriterionError(
+                f"a swap block of {m} images needs {m} x {m} score drops and {m} marks of undefined maps;"
+                f" it has the shapes {drops.shape} and {undefined.shape}."
+            )
+        needed = ~(np.eye(m, dtype=np.bool_) & undefined)
+        if not bool(np.all(np.isfinite(drops[needed]))):
+            row, column = (int(place) for place in np.argwhere(needed & ~np.isfinite(drops))[0])
+            raise CriterionError(
+                f"the score drop of image number {self.rows[row] + 1} without the region of image number"
+                f" {self.rows[column] + 1} is {drops[row, column]:g}; check the model's logits for NaN and infinity."
+            )
+
+    def with_own(self, side: Literal["worst", "best"]) -> FloatArray:
+        """Return D with the own entry of every undefined image at its row's minimum (worst) or maximum (best).
+
+        On the worst side such a row adds nothing to T - T* where a permutation keeps the image in place and at most
+        zero elsewhere, so that for every permutation T - T* is at most what the other rows alone give: the p-value
+        is never smaller than that of the test without this row's scores. The best side is its mirror image.
+        """
+        drops = self.drops.copy()
+        for place in np.flatnonzero(self.undefined):
+            others = np.delete(drops[place], place)
+            drops[place, place] = others.min() if side == "worst" else others.max()
+        return drops
+
+    def advantages(self) -> FloatArray:
+        """Return (m,) each image's own drop minus the mean drop by the others' regions; NaN where undefined."""
+        m = len(self.rows)
+        own = np.where(self.undefined, np.nan, np.diag(self.drops))
+        off = np.where(np.eye(m, dtype=np.bool_), 0.0, self.drops).sum(axis=1) / (m - 1)
+        advantages: FloatArray = own - off
+        return advantages
+
+
+def make_blocks(classes: npt.ArrayLike, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Group images of one class at random into blocks of 4, where a class leaves a rest also 5, 3 or 2.
+
+    ``classes`` (n,) integers. Returns positions; classes appear in ascending order. An image alone in its class
+    is in no block.
+    """
+    labels = np.asarray(classes, dtype=np.int64)
+    blocks: list[tuple[int, ...]] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if members.size < 2:
+            continue
+        members = members[Stream(seed, "blocks", str(int(label))).permutation(members.size)]
+        start = 0
+        for size in block_sizes(int(members.size)):
+            blocks.append(tuple(sorted(int(member) for member in members[start : start + size])))
+            start += size
+    return tuple(blocks)
+
+
+def block_sizes(n: int) -> tuple[int, ...]:
+    """Return the block sizes for ``n >= 2`` images of one class: fours and fives where they add up to n."""
+    fives = n % 4
+    if n >= 5 * fives and n >= 4:
+        return (4,) * ((n - 5 * fives) // 4) + (5,) * fives
+    return {2: (2,), 3: (3,), 6: (3, 3), 7: (4, 3), 11: (4, 4, 3)}[n]
+
+
+def arrangements(sizes: Sequence[int]) -> int:
+    """Return how many ways there are to permute regions within blocks of these sizes."""
+    return math.prod(math.factorial(size) for size in sizes)
+
+
+def smallest_n(alpha: float) -> int:
+    """Return the smallest number of images of one class whose blocks have enough permutations for p < alpha."""
+    n = 2
+    while arrangements(block_sizes(n)) * alpha <= 1.0:
+        n += 1
+    return n
+
+
+def swap_reference(matrices: Sequence[FloatArray], seed: int) -> Reference:
+    """Return the reference distribution of T = sum of own drops over blocks.
+
+    All permutations within blocks where there are at most 10,000 of them, else 9,999 random ones beside the
+    identity. ``matrices`` holds one D per block, without NaN.
+    """
+    sizes = [len(matrix) for matrix in matrices]
+    tables = {size: np.array(list(permutations(range(size))), dtype=np.int64) for size in set(sizes)}
+    listed = arrangements(sizes) <= DRAWS + 1
+    totals = np.zeros(1 if listed else DRAWS + 1)
+    fixed = np.zeros_like(totals)
+    stream = Stream(seed, "swap")
+    for matrix, size in zip(matrices, sizes, strict=True):
+        table = tables[size]
+        places = np.arange(size)
+        scores = matrix[places, table].sum(axis=1)
+        kept = (table == places).sum(axis=1).astype(np.float64)
+        if listed:
+            totals = (totals[:, None] + scores).ravel()
+            fixed = (fixed[:, None] + kept).ravel()
+        else:
+            # Entry 0 of a table is the identity, and so is entry 0 of the reference.
+            picked = np.concatenate(([0], stream.integers(len(table), DRAWS)))
+            totals = totals + scores[picked]
+            fixed = fixed + kept[picked]
+    return Reference(
+        observed=float(sum(np.trace(matrix) for matrix in matrices)),
+        n=sum(sizes),
+        totals=totals,
+        fixed=fixed,
+        scale=float(sum(np.abs(matrix).max(axis=1).sum() for matrix in matrices)),
+        exact=listed,
+    )
