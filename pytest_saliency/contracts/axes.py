@@ -1,0 +1,85 @@
+"""Axes: keys of a check that may be written as a list, one pytest item an entry."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_saliency.checks.registry import Kind
+from pytest_saliency.contracts.loader import Path
+from pytest_saliency.contracts.problems import Findings, got
+
+AXES = ("method", "model", "top_k")
+MAX_ITEMS = 500
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value that a key takes, where it stands, and whether it was written in a list."""
+
+    value: Any
+    path: Path
+    listed: bool
+
+
+def axes_of(kind: Kind) -> tuple[str, ...]:
+    """Return the keys of ``kind`` that may be written as a list, in the order of item names.
+
+    ``fill`` and ``against`` take lists too, but as conjunctions: all must hold in one item.
+    """
+    return tuple(key for key in AXES if key in kind.parameters.model_fields or key in kind.roles)
+
+
+def choices(
+    kind: Kind, values: Mapping[Any, Any], path: Path, section: str, findings: Findings
+) -> dict[str, tuple[Choice, ...]]:
+    """Return the choices of every axis key that ``values`` writes. Empty lists and repeats are reported."""
+    found: dict[str, tuple[Choice, ...]] = {}
+    for key in axes_of(kind):
+        if key not in values:
+            continue
+        here = (*path, key)
+        if not isinstance(values[key], tuple):
+            found[key] = (Choice(values[key], here, False),)
+            continue
+        entries = tuple(Choice(entry, (*here, i), True) for i, entry in enumerate(values[key]))
+        if not entries:
+            findings.value(here, f"'{key}' {section} is an empty list, so nothing would be checked")
+        for i, entry in enumerate(entries):
+            if any(_same(entry.value, earlier.value) for earlier in entries[:i]):
+                findings.value(entry.path, f"'{key}' {section} names {got(entry.value)} twice")
+        found[key] = entries
+    if (count := math.prod(len(entries) for entries in found.values())) > MAX_ITEMS:
+        findings.value(path, f"the lists {section} make {count} items; at most {MAX_ITEMS} are allowed")
+        return {}
+    return found
+
+
+def combinations(found: Mapping[str, tuple[Choice, ...]]) -> Iterator[dict[str, Choice]]:
+    """Yield one choice of every axis, in the order of the file."""
+    for picked in itertools.product(*found.values()):
+        yield dict(zip(found, picked, strict=True))
+
+
+def shown_axes(picked: Mapping[str, Choice]) -> dict[str, str]:
+    """Return the axes that an item's name shows: those written as a list."""
+    return {key: axis_text(choice.value) for key, choice in picked.items() if choice.listed}
+
+
+def item_name(check: str, axes: Mapping[str, str]) -> str:
+    """Return the name of an item, as in ``faithful[gradcam]``."""
+    return f"{check}[{'-'.join(axes.values())}]" if axes else check
+
+
+def axis_text(value: object) -> str:
+    """Return an axis value as its item's name shows it; 1 and 1.0 look alike, as they are one value."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(float(value)).removesuffix(".0")
+    return str(value)
+
+
+def _same(a: object, b: object) -> bool:
+    return type(a) in (int, float, str) and type(b) in (int, float, str) and a == b

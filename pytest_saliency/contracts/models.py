@@ -1,0 +1,355 @@
+"""The sections of a contract file as pydantic models: what may be written, and what is taken where nothing is.
+
+The JSON Schema is generated from these models and from the parameters of the check kinds. Nothing here touches a
+file, imports the user's code or needs torch.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from pytest_saliency.checks.parameters import Level, Share
+from pytest_saliency.contracts.problems import got, says
+
+SLUG = r"^[a-z0-9][a-z0-9_-]*$"
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+MODEL_SOURCES = ("torchvision", "python", "fixture")
+CASES_SOURCES = ("imagefolder", "npz", "csv", "fixture", "python")
+_LATER = ("timm", "huggingface", "exported")
+
+
+def _like(pattern: str, sentence: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise says(f"{sentence}; got {got(value)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _else_says(sentence: str) -> WrapValidator:
+    """One sentence for a type that is a union, where pydantic would give one error a member."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise says(f"{sentence}; got {got(value)}") from None
+
+    return WrapValidator(check)
+
+
+def _as_date(value: object) -> date:
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise says(f"must be a day of the calendar; got {got(value)}") from None
+    raise says(f"must be a date such as 2027-01-31; got {got(value)}")
+
+
+def _unique(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    for position, entry in enumerate(value):
+        if entry in value[:position]:
+            raise says(f"names {got(entry)} twice")
+    return value
+
+
+def _format_one(value: int) -> int:
+    if value != 1:
+        raise says(f"must be 1, the only format this version reads; got {value}")
+    return value
+
+
+Slug = Annotated[
+    str,
+    Field(min_length=1, max_length=80, json_schema_extra={"pattern": SLUG}),
+    _like(SLUG[1:-1], "must be lower-case letters, digits, '-' and '_', starting with a letter or digit"),
+]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=80, json_schema_extra={"pattern": MODEL_NAME}),
+    _like(MODEL_NAME[1:-1], "must be letters, digits, '.', '-' and '_', starting with a letter or digit"),
+]
+Text = Annotated[str, Field(min_length=1, max_length=2000), _like(r"(?s).*\S.*", "must not be blank")]
+LocalPath = Annotated[
+    str,
+    Field(min_length=1, max_length=1000),
+    _like(r"(?!\w+://).*", "must be a path on this machine, relative to this file, not an address"),
+]
+Attribute = Annotated[
+    str,
+    Field(max_length=300, json_schema_extra={"pattern": r"^[^\d\W][\w.]*:[^\d\W][\w.]*$"}),
+    _like(r"[^\d\W]\w*(\.[^\d\W]\w*)*:[^\d\W]\w*(\.[^\d\W]\w*)*", "must be 'module:attribute'"),
+]
+Identifier = Annotated[
+    str,
+    Field(max_length=200, json_schema_extra={"pattern": r"^[^\d\W]\w*$"}),
+    _like(r"[^\d\W]\w*", "must be a name of letters, digits and '_'"),
+]
+Positive = Annotated[int, Field(ge=1)]
+Sizes = Annotated[
+    Positive | Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)],
+    _else_says("must be a positive whole number, or a list of two (three for volumes)"),
+]
+ClassRef = Annotated[int | str, _else_says("must be a class name or a class index")]
+Day = Annotated[date, BeforeValidator(_as_date, json_schema_input_type=date)]
+
+
+class Spec(BaseModel):
+    """What all sections share: nothing unknown, nothing converted, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Preprocess(Spec):
+    """What a model wants done to pixels in [0, 1]: channels, resize, centre crop, then normalisation."""
+
+    resize: Sizes | None = Field(default=None, description="shorter side, or [height, width], in pixels")
+    center_crop: Sizes | None = Field(default=None, description="side, or [height, width], in pixels")
+    mean: Annotated[tuple[float, ...], Field(min_length=1)] | None = Field(
+        default=None, description="subtracted, one a channel"
+    )
+    std: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)] | None = Field(
+        default=None, description="divided by afterwards, one a channel"
+    )
+    channels: Annotated[Literal[1, 3], Field(description="channels the model takes")] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise says("needs both 'mean' and 'std', or neither")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                raise says(f"has {len(self.mean)} entries in 'mean' but {len(self.std)} in 'std'")
+            if self.channels is not None and len(self.mean) not in (1, self.channels):
+                raise says(f"has {len(self.mean)} entries in 'mean' for {self.channels} channel(s)")
+        return self
+
+
+class Sample(Spec):
+    """A reproducible draw from the cases."""
+
+    n: Positive = Field(description="how many images")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="the same seed draws the same images")
+    per_class: Literal["balanced", "natural"] = Field(
+        default="balanced", description="equally many of each class, or as they come"
+    )
+
+
+class Columns(Spec):
+    """The column names of a CSV file of cases."""
+
+    image: Text = Field(default="image", description="path of the image, relative to the CSV file")
+    label: Text = Field(default="label", description="class name or class index")
+    id: Text = Field(default="id", description="name of the case; the path of the image where there is no such column")
+    group: Text = Field(default="group", description="subgroup, where there is such a column")
+    cluster: Text = Field(default="cluster", description="patient or other cluster, where there is such a column")
+
+
+class CasesSpec(Spec):
+    """An ordered set of images with labels, from exactly one source."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in CASES_SOURCES]})
+
+    imagefolder: LocalPath | None = Field(default=None, description="folder with one folder of images a class")
+    npz: LocalPath | None = Field(
+        default=None, description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) and, if wanted, ids (N,)"
+    )
+    csv: LocalPath | None = Field(default=None, description="CSV file with one image a row")
+    fixture: Identifier | None = Field(default=None, description="name of a pytest fixture that returns Cases")
+    python: Attribute | None = Field(default=None, description="module:function of this repository that returns Cases")
+    args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the 'python' function")
+    columns: Columns | None = Field(default=None, description="column names of the 'csv' file, where they differ")
+    classes: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(_unique)] | None = Field(
+        default=None, description="class names in the order of the model's outputs"
+    )
+    sample: Sample | None = Field(default=None, description="look at a draw of the images only")
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """Return which source was declared and its value, as in ``("imagefolder", "data/val")``."""
+        return next((name, getattr(self, name)) for name in CASES_SOURCES if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, CASES_SOURCES)
+        _only_with(self, "args", ("python",))
+        _only_with(self, "columns", ("csv",))
+        return self
+
+
+class Contrast(Spec):
+    """The classes whose shared direction CASE removes."""
+
+    select: Literal["logits", "confusion", "explicit"] = Field(
+        default="logits",
+        description="next-highest logits of the image; classes confused on held-out cases; or as written",
+    )
+    k: Positive = Field(default=3, description="how many classes")
+    cases: CasesSpec | None = Field(default=None, description="held-out images, for 'confusion'")
+    classes: dict[str | int, Annotated[tuple[ClassRef, ...], Field(min_length=1), AfterValidator(_unique)]] | None = (
+        Field(default=None, description="for 'explicit': each class with the classes to hold it against")
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_selection(self) -> Self:
+        if self.select == "confusion" and self.cases is None:
+            raise says(
+                "'select: confusion' needs held-out 'cases' to count confusions on; declare them here, or use"
+                " 'select: logits' (needs no data) or 'select: explicit' with 'classes'"
+            )
+        if self.select == "explicit" and self.classes is None:
+            raise says("'select: explicit' needs 'classes', such as {cat: [dog, fox]}")
+        if self.select != "confusion" and self.cases is not None:
+            raise says(f"'cases' belongs to 'select: confusion', not to 'select: {self.select}'")
+        if self.select != "explicit" and self.classes is not None:
+            raise says(f"'classes' belongs to 'select: explicit', not to 'select: {self.select}'")
+        if self.select == "explicit" and "k" in self.model_fields_set:
+            raise says("'k' has no meaning with 'select: explicit'; the lists say how many classes")
+        for name, others in (self.classes or {}).items():
+            if name in others:
+                raise says(f"'classes' holds {got(name)} against itself")
+        return self
+
+
+class ModelSpec(Spec):
+    """A model under test and how to read it, from exactly one source."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in MODEL_SOURCES]})
+
+    torchvision: Identifier | None = Field(default=None, description="name of a torchvision architecture")
+    python: Attribute | None = Field(
+        default=None, description="module:function of this repository that returns the module"
+    )
+    fixture: Identifier | None = Field(default=None, description="name of a pytest fixture that returns the module")
+    num_classes: Positive | None = Field(default=None, description="outputs of the 'torchvision' architecture")
+    args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the source")
+    weights: LocalPath | None = Field(
+        default=None, description="safetensors file, or a checkpoint that torch.load(weights_only=True) reads"
+    )
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="what the digest of the weights file must be"
+    )
+    layer: Text = Field(default="auto", description="where maps are read: auto, penultimate, or the name of a module")
+    preprocess: Preprocess | None = Field(default=None, description="what is done to pixels before the model")
+    contrast: Contrast | None = Field(default=None, description="contrast set of CASE")
+    output: Annotated[int | Text, _else_says("must be an index, a key or an attribute")] | None = Field(
+        default=None, description="which part of the output holds the logits"
+    )
+    reshape: Literal["channels_first", "channels_last", "tokens"] | None = Field(
+        default=None, description="how the layer's output is laid out, where that cannot be seen from its shape"
+    )
+    name: Text | None = Field(default=None, description="name in reports; the key of the model otherwise")
+    _line: int = PrivateAttr(default=0)
+
+    @property
+    def line(self) -> int:
+        """Return the line of the file that declares this model."""
+        return self._line
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """Return which source was declared and its value, as in ``("torchvision", "resnet50")``."""
+        return next((name, getattr(self, name)) for name in MODEL_SOURCES if getattr(self, name) is not None)
+
+    def at_line(self, line: int, taken: dict[str, Any]) -> Self:
+        """Return this model as declared at ``line``, with the values ``taken`` from the contract's defaults."""
+        made = self.model_copy(update=taken)
+        made._line = line
+        return made
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sources_to_come(cls, values: Any) -> Any:
+        for name in _LATER:
+            if isinstance(values, dict) and name in values:
+                raise says(f"has the source '{name}', which this version does not know; use {_either(MODEL_SOURCES)}")
+        return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, MODEL_SOURCES)
+        _only_with(self, "num_classes", ("torchvision",))
+        _only_with(self, "args", ("python", "torchvision"))
+        if self.sha256 is not None and self.weights is None:
+            raise says("has 'sha256' but no 'weights' whose digest it could be")
+        return self
+
+
+class Defaults(Spec):
+    """What checks and models take where they say nothing themselves."""
+
+    model: ModelName | None = Field(default=None, description="for checks of one model")
+    alpha: Level | None = Field(default=None, description="level of every test and bound")
+    max_undefined: Share | None = Field(default=None, description="share of images that may lack a usable map")
+    severity: Literal["fail", "warn"] | None = Field(default=None, description="what a check that fails does")
+    on_inconclusive: Literal["fail", "warn", "skip"] | None = Field(
+        default=None, description="what a check that could not be decided does"
+    )
+    preprocess: Preprocess | None = Field(default=None, description="for models that declare none")
+
+
+class KnownFailure(Spec):
+    """A failure that is accepted until a day; a check that passes nevertheless is reported."""
+
+    reason: Text = Field(description="why it is accepted")
+    expires: Day = Field(description="last day on which it is accepted, YYYY-MM-DD")
+
+
+class Head(Spec):
+    """The keys of the file that are not sections."""
+
+    saliency: Annotated[int, Field(json_schema_extra={"const": 1}), AfterValidator(_format_one)] = Field(
+        description="version of this format"
+    )
+    contract: Slug = Field(description="stable name of this contract; baselines and evidence are keyed by it")
+    requirement: Text | None = Field(default=None, description="requirement that the contract is evidence for")
+
+
+class CheckHead(Spec):
+    """The keys that every check has beside the parameters of its kind."""
+
+    id: Slug = Field(description="unique name of the check")
+    kind: str = Field(description="what is decided")
+    cases: CasesSpec | None = Field(default=None, description="instead of the contract's cases")
+    requirement: Text | None = Field(default=None, description="instead of the contract's requirement")
+    severity: Literal["fail", "warn"] = Field(default="fail", description="what the check does when it fails")
+    on_inconclusive: Literal["fail", "warn", "skip"] = Field(
+        default="fail", description="what the check does when it could not be decided"
+    )
+    known_failure: KnownFailure | None = Field(default=None, description="an accepted failure")
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _exactly_one(spec: Spec, sources: tuple[str, ...]) -> None:
+    given = [name for name in sources if getattr(spec, name) is not None]
+    if not given:
+        raise says(f"has no source; give {_either(sources)}")
+    if len(given) > 1:
+        raise says(f"has {len(given)} sources, {' and '.join(given)}; give exactly one")
+
+
+def _only_with(spec: Spec, key: str, sources: tuple[str, ...]) -> None:
+    if getattr(spec, key) is not None and all(getattr(spec, name) is None for name in sources):
+        raise says(f"has '{key}', which belongs to {' or '.join(sources)} only")
