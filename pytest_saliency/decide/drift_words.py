@@ -1,0 +1,102 @@
+"""The headline of ``no_semantic_drift``, and the gates that block PASS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_saliency.decide import power, words
+from pytest_saliency.decide.decision import Leg, Measure
+from pytest_saliency.decide.drift_limits import LIMITED, SHARE, SHARE_LIMIT, SHARE_MOVED
+from pytest_saliency.decide.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What must hold of the images before any PASS: few undefined, enough kept. Neither gate stops a FAIL."""
+
+    undefined: float
+    max_undefined: float
+    kept: int
+    total: int
+    min_kept: float
+
+    @property
+    def block(self) -> bool:
+        """Say whether PASS is blocked."""
+        return bool(self.sentences())
+
+    def sentences(self) -> list[str]:
+        """Return one sentence for every gate that blocks PASS."""
+        found = []
+        if self.undefined > self.max_undefined:
+            found.append(
+                f"{words.percent(self.undefined)} of the images are undefined, {words.percent(self.max_undefined)} are"
+                " allowed; look at why their maps before are blank or flat"
+            )
+        if self.kept < self.min_kept * self.total:
+            found.append(
+                f"only {self.kept} of {self.total} images were kept, {words.percent(self.min_kept)} are needed;"
+                " look at where the predictions changed"
+            )
+        return found
+
+
+def headline(
+    verdict: Verdict,
+    measures: Mapping[str, Measure],
+    legs: Sequence[Leg],
+    shown: Sequence[str],
+    gates: Gates,
+    alpha: float,
+) -> str:
+    """Return the verdict in words; ``shown`` names the measures whose failure was shown, the clearest first."""
+    limited = [entry for entry in measures.values() if entry.limit is not None]
+    if verdict is Verdict.FAIL:
+        leads = {entry.name: entry.moved for entry in LIMITED} | {SHARE: SHARE_MOVED}
+        first = [entry.name for entry in LIMITED if entry.name in shown]
+        lead = leads[first[0]] if first else leads[shown[0]]
+        return f"{lead}: {_facts([entry for entry in limited if entry.name in shown], alpha)}{_lost(gates)}"
+    if verdict is Verdict.PASS:
+        return f"the evidence stayed where it was: {_facts(limited, alpha)}{_lost(gates)}"
+    blocking = gates.sentences()
+    if blocking:
+        return f"not demonstrated: {'; '.join(blocking)}; {_facts(limited, alpha)}"
+    names = {entry.limit: entry.name for entry in LIMITED} | {SHARE_LIMIT: SHARE}
+    missing = [measures[names[leg.name]] for leg in legs if not leg.holds]
+    advice = _advice(missing[0], alpha)
+    return f"not demonstrated: {_facts(missing, alpha)}{_lost(gates)}; {advice}"
+
+
+def _facts(measures: Sequence[Measure], alpha: float) -> str:
+    """Return every measure with its limit and bound; n is said once where all share it."""
+    sizes = {measure.n for measure in measures}
+    shared = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
+    facts = []
+    for measure in measures:
+        limit = 0.0 if measure.limit is None else measure.limit
+        interval = measure.interval
+        fact = words.measured(measure.title, measure.estimate, limit, interval.low, interval.high, alpha)
+        facts.append(fact if shared else f"{fact}, n = {measure.n}")
+    return "; ".join(facts) + shared
+
+
+def _lost(gates: Gates) -> str:
+    return f", {words.percent(gates.undefined)} undefined" if gates.undefined else ""
+
+
+def _advice(measure: Measure, alpha: float) -> str:
+    limited = {entry.name: entry for entry in LIMITED}
+    limit = 0.0 if measure.limit is None else measure.limit
+    if measure.name not in limited:
+        if measure.estimate >= limit:
+            return "what was measured lies beyond the limit; more images would decide it"
+        return "more images or a wider limit would help"
+    entry = limited[measure.name]
+    gap = entry.margin(measure.estimate, limit)
+    if not gap > 0.0:
+        return "what was measured lies beyond the limit; more images would decide it"
+    needed = power.betting_n(gap, measure.sd, entry.high - entry.low, alpha)
+    if needed is None or needed <= measure.n:
+        return "more images or a wider limit would help"
+    return f"about {needed} images would show it if mean and spread stay as measured"
