@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ from pytest_saliency.decide.values import (
     share_limit,
     within,
 )
-from pytest_saliency.decide.verdict import Verdict, verdict_of
+from pytest_saliency.decide.verdict import verdict_of
 from pytest_saliency.errors import CriterionError
 
 KIND = "no_semantic_drift"
@@ -152,7 +153,10 @@ def decide(
         },
         smallest_detectable=_detectable(declared, measures, max_drifted_share, units.n, alpha),
         readouts={
-            "measures": {name: _spread(array, alpha, seed) for name, array in arrays.items()},
+            "measures": {
+                name: _spread(_units_of(name, array, units).average(array), alpha, seed)
+                for name, array in arrays.items()
+            },
             "p_fail_holm": adjusted,
             **(readouts or {}),
         },
@@ -186,7 +190,8 @@ def _check_limits(
         share_limit(SHARE_LIMIT, max_drifted_share)
         if set(limits) == {"max_accuracy_drop"}:
             raise CriterionError(
-                f"{SHARE_LIMIT} counts images beyond a limit, and accuracy has none per image; declare another limit too."
+                f"{SHARE_LIMIT} counts images beyond a limit, and accuracy has none per image;"
+                " declare another limit too."
             )
 
 
@@ -282,8 +287,6 @@ def _drifted(
 
 
 def _judged(measure: Measure, legs: Sequence[Leg], failed: bool) -> Measure:
-    from dataclasses import replace
-
     limits = {entry.name: entry.limit for entry in LIMITED} | {SHARE: SHARE_LIMIT}
     mine = [leg for leg in legs if leg.name == limits[measure.name]]
     return replace(measure, verdict=verdict_of(mine[0].holds, failed)) if mine else measure

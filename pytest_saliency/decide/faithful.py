@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -286,8 +287,6 @@ def _inverted(worst: Reference, best: Reference, alpha: float) -> Interval:
 
 
 def _judged(measure: Measure, legs: Sequence[Leg], failed: bool) -> Measure:
-    from dataclasses import replace
-
     _, _, key = measure.name.partition("[")
     mine = [leg for leg in legs if leg.name == measure.name or leg.name in (f"swap[{key}", f"margin[{key}")]
     return replace(measure, verdict=verdict_of(all(leg.holds for leg in mine), failed))
