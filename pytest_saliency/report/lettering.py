@@ -36,7 +36,7 @@ def spelt(text: str) -> str:
             out.append(" ")
         else:
             bare = "".join(c for c in unicodedata.normalize("NFKD", char) if " " <= c <= "~")
-            out.append(bare or char.encode("ascii", "backslashreplace").decode("ascii"))
+            out.append(bare or char.encode("unicode_escape").decode("ascii"))
     return "".join(out)
 
 

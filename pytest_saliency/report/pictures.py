@@ -71,7 +71,8 @@ def safe_name(name: str) -> str:
         stem, dot, ending = name, "", ""
     bare = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
     if bare != stem or len(bare) > 100:
-        bare = f"{bare[:100].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+        digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:8]
+        bare = f"{bare[:100].rstrip('-.')}-{digest}".lstrip("-")
     return f"{bare}{dot}{ending}"
 
 
