@@ -49,7 +49,9 @@ class Settings:
         """
         batch = _option(config, "batch") or "32"
         if not batch.isdecimal() or int(batch) < 1:
-            raise SaliencyError(f"--saliency-batch (or ini saliency_batch) must be a whole number from 1; got {batch!r}.")
+            raise SaliencyError(
+                f"--saliency-batch (or ini saliency_batch) must be a whole number from 1; got {batch!r}."
+            )
         images = _option(config, "images") or "failed"
         if images not in IMAGES:
             raise SaliencyError(f"ini saliency_images must be one of {', '.join(IMAGES)}; got {images!r}.")

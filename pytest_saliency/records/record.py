@@ -45,6 +45,7 @@ class Setting:
     policy: Mapping[str, Any] = field(
         default_factory=lambda: {"severity": "fail", "on_inconclusive": "fail", "known_failure": None}
     )
+    notes: tuple[str, ...] = ()
 
 
 def complete(record: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def complete(record: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
         "source": None if setting.source is None else setting.source.to_dict(),
         "execution": execution,
         "pictures": list(record.get("pictures") or ()),
-        "notes": list(record.get("notes") or ()),
+        "notes": [*(record.get("notes") or ()), *setting.notes],
     }
 
 

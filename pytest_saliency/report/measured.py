@@ -65,8 +65,7 @@ def title_of(measure: MeasureDict) -> str:
     """Return the title with the statistic in front: "mean IoU drop"."""
     title = str(measure["title"])
     if measure["side"] == "abs<=":
-        title = f"change |{title}|" if not title.startswith("|") else title
-        return title
+        return title if title.startswith("|") else f"|mean {title}|"
     return title if title.startswith(STATISTICS) else f"mean {title}"
 
 

@@ -1,0 +1,197 @@
+"""Contracts as pytest sees them: a file of checks, each an ordinary function item.
+
+The items come from the text of the contract alone; neither torch nor the user's code is imported to collect them.
+Being functions in a module, they take fixtures (module-scoped and autouse ones too), ``-k``, ``-m``, ``--lf``, strict
+xfail, JUnit and xdist as every other test does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_saliency.errors import ContractError, ExplanationAssertionError, SaliencyError
+
+if TYPE_CHECKING:
+    from _pytest._code.code import TerminalRepr
+
+    from pytest_saliency.contracts.check import CheckItem
+    from pytest_saliency.contracts.contract import Contract
+    from pytest_saliency.records.record import Setting
+
+
+class ContractFile(pytest.Module):
+    """A ``*.saliency.yaml`` file."""
+
+    obj = None  # there is no Python module behind it; pytest asks for one where it looks for xunit-style functions
+
+    def collect(self) -> Iterable[ContractItem]:
+        """Return an item for each check and value of its axes.
+
+        Raises
+        ------
+        ContractError
+            All problems of the file; shown as its text, without a traceback.
+        """
+        from pytest_saliency.contracts.contract import expand, load_contract
+
+        contract = load_contract(self.path)
+        return [ContractItem.declared(self, contract, check) for check in expand(contract)]
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """Show the problems of a contract as they are."""
+        if not isinstance(excinfo.value, ContractError):
+            return super().repr_failure(excinfo, style)
+        from pytest_saliency.report.longrepr import failure_block, shown_path
+
+        text = excinfo.value.render()
+        line = max(1, excinfo.value.problems[0].line if excinfo.value.problems else 1)
+        return failure_block(text, shown_path(self.path, self.config), line, text.splitlines()[0])
+
+    def teardown(self) -> None:
+        """Let go of the contract's models and images."""
+        from pytest_saliency.session import SALIENCY
+
+        if SALIENCY in self.config.stash:
+            self.config.stash[SALIENCY].forget(str(self.path))
+        super().teardown()
+
+
+class ContractItem(pytest.Function):
+    """One check with one value of each of its axes."""
+
+    contract: Contract
+    check: CheckItem
+
+    @classmethod
+    def declared(cls, parent: ContractFile, contract: Contract, check: CheckItem) -> ContractItem:
+        """Return the item of ``check``."""
+        from pytest_saliency.contracts.policy import marks_of
+
+        function = _function(check.name, fixtures_of(contract, check))
+        for mark in marks_of(check, contract.slug):
+            function = mark(function)
+        item: ContractItem = cls.from_parent(parent, name=check.name, callobj=function)
+        item.contract, item.check = contract, check
+        return item
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return the contract and the line (from 0) of the check."""
+        return self.path, self.check.line - 1, self.name
+
+    def setup(self) -> None:
+        """Set fixtures up; one that the contract names and nobody defines is told as the contract's problem."""
+        try:
+            super().setup()
+        except pytest.FixtureLookupError as error:
+            if error.argname not in fixtures_of(self.contract, self.check):
+                raise
+            pytest.fail(
+                f"{self.check.check}: the contract names the fixture '{error.argname}', which no conftest.py or plugin"
+                f" here defines.\n{self._at(self._fixture_line(str(error.argname)))}",
+                pytrace=False,
+            )
+
+    def run(self, fixtures: dict[str, object]) -> None:
+        """Decide the check, record it, and do with the verdict what the contract says."""
+        from pytest_saliency.contracts.imports import make_importable
+        from pytest_saliency.contracts.policy import apply
+        from pytest_saliency.contracts.running import Run, located
+        from pytest_saliency.report.attach import Completer
+        from pytest_saliency.report.terminal import render_failure, violated_line
+        from pytest_saliency.session import saliency_of
+
+        with located(self.check.line):
+            session = saliency_of(self.config)
+        if session.settings.allow_python:
+            self.config.add_cleanup(make_importable((self.path.parent, self.config.rootpath)))
+        result = Run(self.contract, self.check, session, fixtures, self.config.rootpath).result()
+        record = Completer(self)(result)
+        text = render_failure(record, self._at(violated_line(record) or self.check.line))
+        apply(self.check, record["policy"], record, result, text)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """Show an unmet verdict and a known error as text; anything unexpected keeps its traceback."""
+        from pytest_saliency.report.longrepr import failure_block, shown_path
+
+        error, line = excinfo.value, self.check.line
+        if isinstance(error, ExplanationAssertionError):
+            text = str(error)
+            location = text.splitlines()[-1].removeprefix(shown_path(self.path, self.config) + ":")
+            number = location.partition(":")[0]
+            line = int(number) if number.isdecimal() else line
+        elif isinstance(error, SaliencyError):
+            line = getattr(error, "line", line)
+            text = f"{self.check.check}: {error}\n{self._at(line)}"
+        else:
+            return super().repr_failure(excinfo)
+        return failure_block(text, shown_path(self.path, self.config), line, text.splitlines()[0])
+
+    def saliency_setting(self) -> Setting:
+        """Return what the record of this check says beside its result."""
+        from pytest_saliency.contracts.policy import notes_of, policy_of
+        from pytest_saliency.records.record import Setting, Source
+        from pytest_saliency.report.attach import below_root
+
+        text = dict(enumerate(self.contract.text.splitlines(), start=1))
+        numbers = sorted({self.check.line, *self.check.lines.values()})
+        return Setting(
+            node=self.nodeid,
+            contract=self.contract.slug,
+            contract_sha256=self.contract.digest,
+            check=self.check.check,
+            kind=self.check.kind,
+            axes=self.check.axes,
+            requirement=self.check.requirement,
+            policy=policy_of(self.check),
+            notes=notes_of(self.check),
+            source=Source(
+                file=below_root(self.path, self.config),
+                line=self.check.line,
+                lines=self.check.lines,
+                snippet=tuple((number, text[number].rstrip()) for number in numbers if number in text),
+            ),
+        )
+
+    def _at(self, line: int) -> str:
+        from pytest_saliency.report.longrepr import shown_path
+
+        return f"{shown_path(self.path, self.config)}:{line}"
+
+    def _fixture_line(self, name: str) -> int:
+        for model in self.check.roles.values():
+            if self.contract.models[model].fixture == name:
+                return self.contract.models[model].line
+        return self.check.line
+
+
+def fixtures_of(contract: Contract, check: CheckItem) -> tuple[str, ...]:
+    """Return the fixtures that a check's models and cases are declared to come from, each once."""
+    found: dict[str, None] = {}
+    specs: list[Any] = [check.cases]
+    for name in check.roles.values():
+        model = contract.models[name]
+        specs += [model, model.contrast.cases if model.contrast else None]
+    for spec in specs:
+        if spec is not None and spec.fixture is not None:
+            found[spec.fixture] = None
+    return tuple(found)
+
+
+def _function(name: str, fixtures: tuple[str, ...]) -> Callable[..., None]:
+    """Return a function that asks pytest for ``fixtures`` and runs the item that it belongs to."""
+
+    def check(request: pytest.FixtureRequest, **values: object) -> None:
+        __tracebackhide__ = True
+        item: ContractItem = request.node
+        item.run(values)
+
+    names = ("request", *(fixture for fixture in fixtures if fixture != "request"))
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    vars(check)["__signature__"] = inspect.Signature([inspect.Parameter(one, kind) for one in names])
+    check.__name__ = check.__qualname__ = name
+    return check
