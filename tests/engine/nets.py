@@ -368,6 +368,15 @@ class NoGradForward(ConvNet):
         return self.after(self.until(x))
 
 
+class FrozenBackbone(ConvNet):
+    """Only the head was ever trained, so the backbone runs inside a no-grad block of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            a = self.until(x)
+        return self.after(a)
+
+
 class DropNormNet(Tiny):
     """Dropout and batch statistics: in training mode every pass would differ and move the buffers."""
 

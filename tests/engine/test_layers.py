@@ -13,7 +13,18 @@ from pytest_saliency import Cases, Subject, explain
 from pytest_saliency.errors import SubjectError
 
 from .helpers import BY_NAME, GRADIENT, TOLERANCE, cases_of, raw, run, six, subject_of
-from .nets import ChannelsLastNet, ConvNet, InplaceNet, PooledLinear, Tiny, TinyViT, VolumeNet, make, pictures
+from .nets import (
+    ChannelsLastNet,
+    ConvNet,
+    FrozenBackbone,
+    InplaceNet,
+    PooledLinear,
+    Tiny,
+    TinyViT,
+    VolumeNet,
+    make,
+    pictures,
+)
 from .oracles import capture, distance, maps, ranked
 
 
@@ -320,6 +331,13 @@ def test_a_users_hook_that_replaces_the_output_is_respected() -> None:
     expected = raw(run(doubled, six(model)), "hirescam")
     assert distance(raw(run(model, six(model)), "hirescam"), expected) < TOLERANCE
     handle.remove()
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_a_backbone_in_a_no_grad_block_of_its_own_can_be_explained(method: str) -> None:
+    model = make(FrozenBackbone, 1108)
+    expected = raw(run(make(ConvNet, 1108), six(model)), method)
+    assert distance(raw(run(model, six(model)), method), expected) < TOLERANCE
 
 
 def inference_forward() -> Tiny:
