@@ -68,6 +68,14 @@ def test_values_an_ulp_apart_are_ties() -> None:
     torch.testing.assert_close(region.weights, torch.tensor([[1.0, 1 / 3, 1 / 3, 1 / 3]] * 2))
 
 
+def test_the_higher_of_two_ulp_neighbours_is_a_tie_as_well() -> None:
+    one = np.float32(0.7)
+    above = np.nextafter(one, np.float32(1.0))
+    maps = torch.tensor(np.array([[[1.0, one], [above, one]], [[1.0, above], [one, above]]]))
+    region = top_region(maps, 0.75)  # k = 3: the third value is the lower neighbour
+    torch.testing.assert_close(region.weights, torch.tensor([[1.0, 2 / 3, 2 / 3, 2 / 3]] * 2))
+
+
 def test_values_clearly_apart_are_not_ties() -> None:
     maps = torch.tensor([[[1.0, 0.7], [0.70001, 0.7]]])
     assert top_region(maps, 0.5).weights.tolist() == [[1.0, 0.0, 1.0, 0.0]]
@@ -82,7 +90,12 @@ def test_zeros_and_negatives_never_enter() -> None:
 
 def test_rounding_noise_around_zero_never_enters() -> None:
     maps = torch.tensor([[[1.0, 1e-9, -1e-9, 1e-9]]])
-    assert top_region(maps, 1.0).support.tolist() == [1]
+    for fraction in (0.5, 1.0):
+        region = top_region(maps, fraction)
+        assert region.support.tolist() == [1]
+        assert region.weights.tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    faint = torch.tensor([[[1.0, 1.5e-6, 0.8e-6, 0.0]]])  # the third is within the tolerance of zero
+    assert top_region(faint, 0.5).weights.tolist() == [[1.0, 1.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("bad", [0.0, -3.0, float("nan"), float("inf"), -float("inf")])
