@@ -80,8 +80,10 @@ class ContractItem(pytest.Function):
         return item
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Return the contract and the line (from 0) of the check."""
-        return self.path, self.check.line - 1, self.name
+        """Return the contract, the line (from 0) of the check, and the title above its failure."""
+        from pytest_saliency.report.attach import below_root
+
+        return self.path, self.check.line - 1, f"{self.name} in {below_root(self.path, self.config)}"
 
     def setup(self) -> None:
         """Set fixtures up; one that the contract names and nobody defines is told as the contract's problem."""
@@ -129,7 +131,9 @@ class ContractItem(pytest.Function):
             text = f"{self.check.check}: {error}\n{self._at(line)}"
         else:
             return super().repr_failure(excinfo)
-        return failure_block(text, shown_path(self.path, self.config), line, text.splitlines()[0])
+        message = text.splitlines()[0]
+        shown = "" if self.config.getoption("tbstyle") == "line" else text  # pytest adds the line itself
+        return failure_block(shown, shown_path(self.path, self.config), line, message)
 
     def saliency_setting(self) -> Setting:
         """Return what the record of this check says beside its result."""

@@ -14,9 +14,12 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 
 
 def failure_block(text: str, path: str, line: int, message: str) -> ReprExceptionInfo:
-    """Return ``text`` as a failure located at ``path:line``, with ``message`` where one line is shown."""
-    entry = ReprEntryNative([text if text.endswith("\n") else text + "\n"])
-    traceback = ReprTraceback(reprentries=[entry], extraline=None, style="native")
+    """Return ``text`` as a failure located at ``path:line``, with ``message`` where one line is shown.
+
+    Without ``text`` there is the location only, as ``--tb=line`` wants it.
+    """
+    entries = [ReprEntryNative([text + "\n"])] if text else []
+    traceback = ReprTraceback(reprentries=entries, extraline=None, style="native")
     return ReprExceptionInfo(reprtraceback=traceback, reprcrash=ReprFileLocation(path, line, message))
 
 

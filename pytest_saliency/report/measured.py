@@ -95,9 +95,4 @@ def key_of(measure: MeasureDict, record: Record) -> str | None:
     for key in (f"max_{base}", f"min_{base}"):
         if key in criterion:
             return key
-    same = [
-        key
-        for key, value in criterion.items()
-        if key.startswith(("max_", "min_")) and isinstance(value, int | float) and value == measure["limit"]
-    ]
-    return same[0] if len(same) == 1 else None
+    return None

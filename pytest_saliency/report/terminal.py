@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_saliency.decide.words import p_value
 from pytest_saliency.report.measured import (
+    STATISTICS,
     Record,
     key_of,
     limited,
@@ -76,15 +77,17 @@ def _measure_rows(record: Record) -> list[Sequence[str]]:
         title = str(measure["title"]).removeprefix("mean ")
         side = "|x| <=" if measure["side"] == "abs<=" else str(measure["side"])
         rows.append((title, estimate, bound, f"{side} {limit}", str(measure.get("verdict") or "")))
-    return [("measure", "mean", "bound", "limit", ""), *rows] if rows else []
+    means = all(not str(measure["title"]).startswith(STATISTICS[1:]) for measure in limited(record))
+    return [("measure", "mean" if means else "value", "bound", "limit", ""), *rows] if rows else []
 
 
 def _legs(record: Record) -> list[str]:
-    decision = record.get("decision") or {}
+    """Return the legs of PASS that do not hold, save those that only repeat a limit of the table."""
+    decision, criterion = record.get("decision") or {}, record.get("criterion") or {}
     return [
         f"not shown: {leg['statement']} ({p_value(number(leg['p']))})"
         for leg in decision.get("legs") or ()
-        if not leg["holds"]
+        if not leg["holds"] and leg["name"] not in criterion
     ]
 
 

@@ -7,51 +7,26 @@ here, once.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torchvision.models  # noqa: F401
 
 import pytest_saliency.assertions
 import pytest_saliency.checks.class_sensitive
 import pytest_saliency.checks.faithful
 import pytest_saliency.checks.no_semantic_drift
+import pytest_saliency.contracts.contract
 import pytest_saliency.contracts.items
+import pytest_saliency.contracts.policy
 import pytest_saliency.contracts.running
 import pytest_saliency.report.attach
 import pytest_saliency.report.pictures
 import pytest_saliency.report.summary  # noqa: F401
 
-CONTRACT = """\
-saliency: 1
-contract: toy
-requirement: REQ-1
-models:
-  clean: {python: "toy:build", layer: features}
-  cheat: {python: "toy:build_cheat", layer: features}
-cases: {python: "toy:cases"}
-defaults: {model: clean}
-"""
-
-DRIFT = """\
-  - id: kept
-    kind: no_semantic_drift
-    before: clean
-    after: cheat
-    method: gradcam
-    max_iou_drop: 0.40
-"""
-
-SENSITIVE = """\
-  - id: sensitive
-    kind: class_sensitive
-    method: gradcam
-"""
-
-Write = Callable[..., Path]
-
+from .texts import CONTRACT, Write
 
 @pytest.fixture(scope="session", autouse=True)
 def _installed() -> None:
