@@ -89,16 +89,17 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     with watch.stage("score"):
         scored = swap.score(one, kept, blocks, own, others, parameters.fill, parameters.top_k, seed)
     undefined = ~own.ok[kept.indices]
+    fills: tuple[str, ...] = parameters.fill
     grouped = {
         fill: [SwapBlock(block, scored.drops[fill][b], undefined[list(block)]) for b, block in enumerate(blocks)]
-        for fill in parameters.fill
+        for fill in fills
     }
     blocked = sorted(i for block in blocks for i in block)
     with watch.stage("decide"):
         against = None
         if others:
             against = {
-                name: {fill: (scored.own[fill][blocked], scored.other[name][fill][blocked]) for fill in parameters.fill}
+                name: {fill: (scored.own[fill][blocked], scored.other[name][fill][blocked]) for fill in fills}
                 for name in others
             }
         decision = decide(
@@ -108,7 +109,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
             max_undefined=parameters.max_undefined,
             against=against,
             max_disadvantage=parameters.max_disadvantage,
-            softmax_drop={fill: scored.softmax[fill][blocked] for fill in parameters.fill},
+            softmax_drop={fill: scored.softmax[fill][blocked] for fill in fills},
             counts={"kept": len(kept.indices), "in blocks": len(blocked)},
             seed=seed,
         )
@@ -116,7 +117,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     columns |= {"class": predicted.tolist(), "status": own.status[kept.indices].tolist()}
     place = {i: b for b, block in enumerate(blocks) for i in block}
     columns["block"] = [place.get(i, -1) for i in range(len(kept.indices))]
-    for fill in parameters.fill:
+    for fill in fills:
         columns[f"drops[{fill}]"] = scored.rows(fill, blocks, len(kept.indices))
         columns[f"softmax_drop[{fill}]"] = scored.softmax[fill].tolist()
         for name in others:

@@ -21,7 +21,7 @@ from pytest_saliency.errors import SubjectError
 
 
 @dataclass
-class _Tap:
+class _Seen:
     """What the hook saw: the layer's output as a leaf of the tail's graph (the last call, if there are several)."""
 
     leaf: Tensor | None = None
@@ -49,9 +49,9 @@ class _Tap:
 
 
 @contextlib.contextmanager
-def tapped(layer: nn.Module) -> Iterator[_Tap]:
+def tapped(layer: nn.Module) -> Iterator[_Seen]:
     """Hook ``layer`` for the duration of one forward pass; the hook goes away whatever happens."""
-    tap = _Tap()
+    tap = _Seen()
     handle = layer.register_forward_hook(tap.hook)
     try:
         yield tap
@@ -96,16 +96,25 @@ class Capture:
         return read.reshape(count, -1, *read.shape[1:])
 
 
-def capture(runner: Runner, layer: nn.Module, layer_name: str, layout: Layout, pixels: Tensor) -> Capture:
+class NoGradientError(SubjectError):
+    """The scores do not depend on the layer through autograd."""
+
+
+def capture(
+    runner: Runner, layer: nn.Module, layer_name: str, layout: Layout, pixels: Tensor, *, whole: bool = False
+) -> Capture:
     """Run the model once on ``pixels`` (N, C, *S) and return scores, layer output and the graph between them.
+
+    ``whole`` leaves gradients on from the start, for a model that turns them off in front of the layer and on again
+    behind it (a frozen backbone inside its own ``no_grad`` block): leaving that block would restore our ``no_grad``.
 
     Raises
     ------
     SubjectError
-        The layer did not run, returned no tensor, or the scores do not depend on it through autograd.
+        The layer did not run, returned no tensor, or (``NoGradientError``) the scores do not depend on it.
     """
     subject = runner.subject
-    with torch.no_grad(), tapped(layer) as tap:
+    with torch.set_grad_enabled(whole), tapped(layer) as tap:
         output = runner.call(pixels)
         if tap.calls == 0:
             raise SubjectError(
@@ -122,12 +131,34 @@ def capture(runner: Runner, layer: nn.Module, layer_name: str, layout: Layout, p
                 " choose a layer inside it."
             )
         with torch.enable_grad():  # a forward under no_grad leaves gradients off behind it
-            raw = subject.select(output)
+            raw = subject.select(output, len(pixels))
             scores, binary = two_sided(raw)
         if not raw.requires_grad:
-            raise SubjectError(
+            raise NoGradientError(
                 f"no gradient reaches layer '{layer_name}' of model '{subject.name}': what follows it detaches, runs"
                 " under no_grad, or does not use it. Choose another layer."
             )
     activations = layout.read(tap.leaf.detach())
     return Capture(scores.detach(), binary, activations, tap.leaf, scores, layout)
+
+
+class Tap:
+    """Captures batch after batch at one layer, and remembers whether the model needs gradients on throughout."""
+
+    def __init__(self, runner: Runner, layer_name: str, layout: Layout) -> None:
+        self._runner = runner
+        self._module = dict(runner.subject.model.named_modules())[layer_name]
+        self._name, self._layout = layer_name, layout
+        self._whole = False
+        self.passes = 0
+
+    def __call__(self, pixels: Tensor) -> Capture:
+        """Return the capture of a batch; see :func:`capture`."""
+        self.passes += 1
+        if not self._whole:
+            try:
+                return capture(self._runner, self._module, self._name, self._layout, pixels)
+            except NoGradientError:
+                self._whole = True
+                self.passes += 1
+        return capture(self._runner, self._module, self._name, self._layout, pixels, whole=True)

@@ -123,6 +123,11 @@ def confusion_table(logits: Tensor, labels: Tensor, k: int) -> Tensor:
         A class has no held-out image, so that nothing is known about its confusions.
     """
     classes = logits.shape[1]
+    if int(labels.max()) >= classes:
+        raise MethodError(
+            f"contrast 'confusion': a held-out case has label {int(labels.max())}, but the model has {classes} classes"
+            f" (0 .. {classes - 1})."
+        )
     table = torch.zeros(classes, classes)
     predicted = logits.argmax(1)
     softmax = logits.double().softmax(1)

@@ -112,7 +112,7 @@ class Explained:
     @cached_property
     def layer(self) -> LayerInfo:
         """The target layer, found with the first images."""
-        pixels = load_pixels(self.cases, range(min(PROBED, len(self.cases))), self.subject.preprocess)
+        pixels = load_pixels(self.cases, range(min(PROBED, self.batch_size, len(self.cases))), self.subject.preprocess)
         with self._runner.session():
             return resolve_layer(self._runner, pixels)
 
@@ -200,7 +200,8 @@ class Explained:
         Raises
         ------
         MethodError
-            The name is taken, or the maps are not one a case, or differ in grid.
+            The name is taken by a method of the engine or by other maps, or the maps are not one a case, or differ
+            in grid.
         """
         if name in GRADIENT_METHODS or name in CONTROLS:
             raise MethodError(f"add_maps: {name!r} is a method of the engine; choose another name.")
@@ -210,9 +211,8 @@ class Explained:
         for word, array in given.items():
             if array is None:
                 continue
-            values = (
-                torch.as_tensor(np.asarray(array) if not isinstance(array, Tensor) else array).detach().cpu().float()
-            )
+            values = torch.as_tensor(array if isinstance(array, Tensor) else np.asarray(array)).detach().cpu()
+            values = values.to(torch.float32, copy=True)  # ours to keep, whatever the caller does to the array
             if values.dim() == dimensions + 2 and values.shape[1] == 1:
                 values = values.squeeze(1)
             if values.dim() != dimensions + 1 or len(values) != len(self.cases):
@@ -228,6 +228,9 @@ class Explained:
                 )
             classes = self._first.classes["top1" if word == "again" else word]
             made[word] = Maps(values, judge(values), name, version, word, classes.numpy(), self.cases.ids)
+        if name in self._brought and not _same_maps(self._brought[name], made):
+            # One Explained may serve many tests; their verdicts must not depend on the order of their add_maps.
+            raise MethodError(f"add_maps: {name!r} was brought in before, with other maps; choose another name.")
         self._brought[name] = made
 
     def identity(self) -> dict[str, Any]:
@@ -361,3 +364,9 @@ class Explained:
             return None
         progress = self._progress
         return lambda done, total: progress(f"{self.subject.name}: {stage}", done, total)
+
+
+def _same_maps(one: dict[str, Maps], two: dict[str, Maps]) -> bool:
+    return one.keys() == two.keys() and all(
+        np.array_equal(one[word].values.numpy(), two[word].values.numpy(), equal_nan=True) for word in one
+    )

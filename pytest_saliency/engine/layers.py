@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_saliency.engine.capture import capture
+from pytest_saliency.engine.capture import Tap
 from pytest_saliency.engine.layout import Layout, Reshape, find_layout
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.subject import Subject
@@ -178,7 +178,6 @@ def _auto(runner: Runner, pixels: Tensor, usable: list[LayerInfo]) -> LayerInfo:
     a map there would be blank for every image.
     """
     subject = runner.subject
-    modules = dict(subject.model.named_modules())
     tried: set[int] = set()
     for info in reversed(usable):
         if info.storage in tried:
@@ -187,7 +186,7 @@ def _auto(runner: Runner, pixels: Tensor, usable: list[LayerInfo]) -> LayerInfo:
             break
         tried.add(info.storage)
         try:
-            made = capture(runner, modules[info.name], info.name, info.layout, pixels)
+            made = Tap(runner, info.name, info.layout)(pixels)
         except SubjectError:
             continue
         # The sum of all scores can cancel; the spread against the last class cannot, unless nothing depends on it.

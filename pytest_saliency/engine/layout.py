@@ -19,6 +19,7 @@ Reshape = Literal["channels_first", "channels_last", "tokens"] | Callable[[Tenso
 
 NAMED = ("channels_first", "channels_last", "tokens")
 PREFIXES = (1, 0, 2, 5, 4)  # class token; none; class and distillation; class and 4 registers; 4 registers
+MOST_PREFIX = 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def find_layout(shape: tuple[int, ...], image: tuple[int, ...], reshape: Reshape
             return Layout("channels_last", last)
         return Layout("channels_first", first)
     if len(inner) == 2 and reshape in (None, "tokens"):
-        for prefix in PREFIXES:
+        # Said to be tokens: any few in front will do. Not said: only the numbers that architectures have.
+        for prefix in PREFIXES if reshape is None else dict.fromkeys((*PREFIXES, *range(MOST_PREFIX + 1))):
             grid = _token_grid(inner[0] - prefix, image)
             if grid is not None:
                 return Layout("tokens", grid, prefix)

@@ -13,8 +13,8 @@ from pytest_saliency.errors import SubjectError
 OutputSelector = int | str | Callable[[Any], Tensor] | None
 
 
-def select_logits(output: Any, selector: OutputSelector, name: str) -> Tensor:
-    """Return the logits as (N, C) or (N, 1), differentiable.
+def select_logits(output: Any, selector: OutputSelector, name: str, count: int) -> Tensor:
+    """Return the logits of ``count`` images as (N, C) or (N, 1), differentiable.
 
     ``selector`` is a tuple index, a key or attribute name, a callable, or None. None takes a tensor as it is, the
     entry ``logits`` of a mapping or ModelOutput, and the first entry of a tuple.
@@ -34,17 +34,28 @@ def select_logits(output: Any, selector: OutputSelector, name: str) -> Tensor:
         found = found.unsqueeze(1)
     if found.dim() > 2 and all(size == 1 for size in found.shape[2:]):
         found = found.flatten(1)
-    if found.dim() != 2 or not found.is_floating_point():
+    if found.dim() != 2 or len(found) != count or not found.is_floating_point():
         raise SubjectError(
-            f"the logits of model '{name}' have shape {tuple(found.shape)} and type {found.dtype}; expected one row"
-            " of floating-point class scores an image, (N, C). Point output=... at the classification scores."
+            f"the logits of model '{name}' have shape {tuple(found.shape)} and type {found.dtype} for {count} images;"
+            " expected one row of floating-point class scores an image, (N, C). Point output=... at them."
         )
     return found
 
 
 def _pick(output: Any, selector: OutputSelector, name: str) -> Any:
     if callable(selector):
-        return selector(output)
+        try:
+            return selector(output)
+        except Exception as error:
+            raise SubjectError(
+                f"the output callable of model '{name}' raised {type(error).__name__}: {error}. The model returns"
+                f" {_describe(output)}."
+            ) from error
+    if selector is not None and isinstance(output, Tensor):
+        # Indexing a tensor would take one image's row for the whole batch.
+        raise SubjectError(
+            f"output={selector!r} does not fit model '{name}', which returns {_describe(output)}; leave it out."
+        )
     if selector is None:
         if isinstance(output, Tensor):
             return output

@@ -30,7 +30,11 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     cuda = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=cuda), torch.autocast(device.type, enabled=False):
+        with (
+            torch.inference_mode(False),  # the caller may be in it, and no gradient would be recorded
+            torch.random.fork_rng(devices=cuda),
+            torch.autocast(device.type, enabled=False),
+        ):
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
             model.eval()
             if home is not None and home != device:
@@ -73,7 +77,7 @@ class Runner:
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return the model's own logits (N, C) or (N, 1) under the caller's gradient mode."""
-        return self.subject.select(self.call(pixels))
+        return self.subject.select(self.call(pixels), len(pixels))
 
     def call(self, pixels: Tensor) -> object:
         """Normalise ``pixels``, run the model once and return what it returns."""
@@ -81,6 +85,8 @@ class Runner:
 
     def model_input(self, pixels: Tensor) -> Tensor:
         """Return the normalised batch on the device, in the model's own floating-point type."""
+        if pixels.is_inference():  # made by a caller under inference_mode; no graph may hold such a tensor
+            pixels = pixels.clone()
         made = self.subject.preprocess.normalise(pixels.to(self.device, non_blocking=True))
         dtype = next((p.dtype for p in self.subject.model.parameters() if p.is_floating_point()), made.dtype)
         return made.to(self.device, dtype)

@@ -68,9 +68,9 @@ class Subject:
         layer = self.layer if isinstance(self.layer, str) else type(self.layer).__name__
         return f"Subject({self.name!r}, layer={layer!r})"
 
-    def select(self, output: object) -> Tensor:
-        """Return the logits in what the model returned."""
-        return select_logits(output, self.output, self.name)
+    def select(self, output: object, count: int) -> Tensor:
+        """Return the logits of ``count`` images in what the model returned."""
+        return select_logits(output, self.output, self.name, count)
 
     @cached_property
     def state_sha256(self) -> str:

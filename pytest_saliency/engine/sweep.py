@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pytest_saliency.engine.batches import stream
-from pytest_saliency.engine.capture import capture
+from pytest_saliency.engine.capture import Capture, Tap
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.contrast import logit_sets, table_sets
 from pytest_saliency.engine.layers import LayerInfo
@@ -71,19 +71,29 @@ def sweep(
     SubjectError
         Scores that are not finite (names the images), or anything the model raised.
     """
-    module = dict(runner.subject.model.named_modules())[layer.name]
+    tap = Tap(runner, layer.name, layer.layout)
     store = _Store()
-    binary, passes = False, 0
+    binary, reached = False, False
     size: tuple[int, ...] = ()
     for batch in stream(cases, runner.subject.preprocess, batch_size):
         pixels = batch.pixels if plan.transform is None else plan.transform(batch.pixels)
         size = tuple(pixels.shape[2:])
-        classes, binary = _one_batch(runner, module, layer, cases, plan, batch.indices, pixels, store)
-        passes += 1
+        made = tap(pixels)
+        _check_scores(runner, cases, batch.indices, made.scores)
+        classes = _target_classes(runner, cases, plan, batch.indices, made.scores)
+        reached |= _one_batch(made, classes, plan, store)
+        store.scores.append(made.scores.float().cpu())
+        binary = made.binary
         for target, found in classes.items():
             store.classes.setdefault(target, []).append(found.cpu())
         if progress is not None:
             progress(batch.indices[-1] + 1, len(cases))
+    if not reached:
+        raise SubjectError(
+            f"the scores of model '{runner.subject.name}' do not change with layer '{layer.name}' on any of the"
+            f" {len(cases)} images: every gradient there is zero, so every map would be blank. Choose another layer, or"
+            " check that the weights are trained ones."
+        )
     return Swept(
         scores=torch.cat(store.scores),
         binary=binary,
@@ -99,25 +109,13 @@ def sweep(
             for key, parts in store.maps.items()
         },
         input_size=size,
-        forward_passes=passes,
+        forward_passes=tap.passes,
     )
 
 
-def _one_batch(
-    runner: Runner,
-    module: nn.Module,
-    layer: LayerInfo,
-    cases: Cases,
-    plan: Plan,
-    indices: Sequence[int],
-    pixels: Tensor,
-    store: _Store,
-) -> tuple[dict[str, Tensor], bool]:
-    made = capture(runner, module, layer.name, layer.layout, pixels)
+def _one_batch(made: Capture, classes: Mapping[str, Tensor], plan: Plan, store: _Store) -> bool:
+    """Compute and store a batch's maps; tell whether any gradient at the layer is not zero."""
     scores = made.scores
-    _check_scores(runner, cases, indices, scores)
-    store.scores.append(scores.float().cpu())
-    classes = _target_classes(runner, cases, plan, indices, scores)
     # A label that is already top-1 or top-2 needs no products of its own, and mostly it is.
     shared_label = "label" in classes and _covered(classes)
     computed = [target for target in classes if not (target == "label" and shared_label)]
@@ -151,7 +149,7 @@ def _one_batch(
             store.maps.setdefault((method.name, target), []).append(raw)
     if shared_label:
         _share_label(plan, classes, store)
-    return classes, made.binary
+    return bool((gradients != 0).any())
 
 
 def _check_scores(runner: Runner, cases: Cases, indices: Sequence[int], scores: Tensor) -> None:

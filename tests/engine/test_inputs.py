@@ -334,8 +334,9 @@ def test_added_maps_of_two_grids_are_refused() -> None:
 def test_added_maps_do_not_replace_others(name: str) -> None:
     explained, values = added()
     explained.add_maps("own", top1=values)
+    explained.add_maps("own", top1=values.copy())  # the same again is no conflict
     with pytest.raises(MethodError, match=name):
-        explained.add_maps(name, top1=values)
+        explained.add_maps(name, top1=values + 1)
 
 
 def test_added_maps_are_not_aliased() -> None:
