@@ -99,4 +99,6 @@ def _advice(measure: Measure, alpha: float) -> str:
     needed = power.betting_n(gap, measure.sd, entry.high - entry.low, alpha)
     if needed is None or needed <= measure.n:
         return "more images or a wider limit would help"
-    return f"about {needed} images would show it if mean and spread stay as measured"
+    # Two digits are all that such a forecast carries.
+    shown = round(needed, 2 - len(str(needed)))
+    return f"about {shown} images would show it if mean and spread stay as measured"

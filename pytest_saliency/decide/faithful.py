@@ -194,7 +194,9 @@ def _advantage(
 ) -> tuple[Measure, list[Leg], float]:
     """Return measure, legs and smallest detectable advantage of one fill."""
     worst = swap_reference([block.with_own("worst") for block in blocks], seed)
-    best = swap_reference([block.with_own("best") for block in blocks], seed)
+    best = worst
+    if any(bool(block.undefined.any()) for block in blocks):
+        best = swap_reference([block.with_own("best") for block in blocks], seed)
     own = np.concatenate([block.advantages() for block in blocks])
     # An image's own region is no stranger to itself, so it weighs (m - 1) / m in what the permutations compare.
     weights = np.concatenate([np.full(len(block.rows), 1.0 - 1.0 / len(block.rows)) for block in blocks])

@@ -39,9 +39,11 @@ def headline(
             f" look at why their maps are blank or flat; {facts}"
         )
     missing = next((leg for leg in legs if not leg.holds), legs[0])
+    open_names = [name for name, measure in measures.items() if measure.verdict is not Verdict.PASS]
+    undecided = _facts(measures, open_names, alpha)
     return (
-        f"not demonstrated: {facts}; not shown: {missing.statement}, {words.p_value(missing.p)};"
-        " more images or a smaller margin would help"
+        f"not demonstrated: {undecided}, n = {n}{_lost(share)}; not shown: {missing.statement},"
+        f" {words.p_value(missing.p)}; more images or a smaller margin would help"
     )
 
 

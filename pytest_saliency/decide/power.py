@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, log_ndtr, ndtr, ndtri
 
 from pytest_saliency.decide.rates import largest_count_below
 
@@ -30,13 +30,29 @@ def share_below(n: int, limit: float, alpha: float) -> float:
 def betting_gap(n: int, sd: float, width: float, alpha: float) -> float:
     """Return the gap between mean and limit that the betting bound shows with 80 % power (approximate).
 
-    With bets l = sqrt(2 L / (n v)), L = ln(1/alpha), the log capital after n numbers has mean about
-    n l g - L and standard deviation sqrt(2 L); it must exceed L, so g = (sqrt(2 L) + z) sd / sqrt(n) with
-    z the 80 % normal quantile. The prior variance 1/4 (of the range) with which betting starts is added at the
-    weight it has on average, ln(n) / n. ``width`` is the width of the range.
+    With bets l = sqrt(2 L / (n v)), L = ln(1/alpha), the log capital is close to a Brownian motion whose mean after
+    n numbers is g sqrt(2 L n / v) - L and whose variance is 2 L; PASS means that its maximum reaches L. The prior
+    variance 1/4 (of the range) with which betting starts is added to v at the weight it has on average,
+    ln(n + 1) / (n + 1). ``width`` is the width of the range.
     """
+    if not sd >= 0.0:
+        return math.nan
+    log = -math.log(alpha)
+    low, high = -log, 20.0 * log
+    while high - low > 1e-9 * log:
+        middle = 0.5 * (low + high)
+        if _reaches(middle, log) < POWER:
+            low = middle
+        else:
+            high = middle
     spread = math.sqrt(sd**2 + 0.25 * width**2 * math.log(n + 1) / (n + 1))
-    return (math.sqrt(-2.0 * math.log(alpha)) + float(ndtri(POWER))) * spread / math.sqrt(n)
+    return (high + log) * spread / math.sqrt(2.0 * log * n)
+
+
+def _reaches(drift: float, log: float) -> float:
+    """Return P(max over [0, 1] of a Brownian motion with this drift and variance 2 ``log`` reaches ``log``)."""
+    scale = math.sqrt(2.0 * log)
+    return float(ndtr((drift - log) / scale)) + math.exp(drift + float(log_ndtr((-log - drift) / scale)))
 
 
 def betting_n(gap: float, sd: float, width: float, alpha: float) -> int | None:
