@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_saliency.decide import power, ranks, rates, words
+from pytest_saliency.decide import power, ranks, rates
 from pytest_saliency.decide.bootstrap import bca_mean
+from pytest_saliency.decide.class_sensitive_words import headline, notes
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
 from pytest_saliency.decide.values import (
     FloatArray,
@@ -31,7 +32,7 @@ from pytest_saliency.decide.values import (
     sd_of,
     share_limit,
 )
-from pytest_saliency.decide.verdict import Verdict, verdict_of
+from pytest_saliency.decide.verdict import verdict_of
 from pytest_saliency.errors import CriterionError
 
 KIND = "class_sensitive"
@@ -126,7 +127,9 @@ def decide(
     return Decision(
         kind=KIND,
         verdict=verdict,
-        headline=_headline(verdict, measures["agreement"], legs, blocked, share, max_undefined, alpha, units),
+        headline=headline(
+            verdict, measures["agreement"], legs, blocked, share, max_undefined, alpha, (units.n, units.images)
+        ),
         measures=measures,
         legs=legs,
         n=units.n,
@@ -144,7 +147,7 @@ def decide(
         },
         smallest_detectable=_detectable(seen, units.n, alpha),
         readouts=_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
-        notes=tuple(_notes(rule, again is None, int(lost.sum()), undefined, blocked, share, max_undefined)),
+        notes=tuple(notes(rule, again is None, int(lost.sum()), undefined, blocked, share, max_undefined)),
         alpha=alpha,
         rule=rule,
         seed=seed,
@@ -297,71 +300,3 @@ def _readouts(
             "n": int(chance.size),
         }
     return readouts
-
-
-def _notes(
-    rule: str, no_repeat: bool, lost: int, undefined: int, blocked: bool, share: float, max_undefined: float
-) -> list[str]:
-    notes = []
-    if rule == "published":
-        notes.append(
-            "rule: published decides by the Wilcoxon test alone; a noise explainer and partly blank maps can pass it"
-        )
-        notes.append(
-            f"{words.several(undefined, 'undefined image')} left out, as the paper does"
-            if undefined
-            else "no image was undefined"
-        )
-        return notes
-    if no_repeat:
-        notes.append(
-            "no repeat of the top-1 map under jitter was given, so that noise cannot be ruled out:"
-            " PASS is out of reach; give the repeat, or declare rule: published"
-        )
-    if lost:
-        notes.append(
-            f"{words.several(lost, 'undefined image')} counted as full agreement for PASS and as none for FAIL"
-        )
-    if blocked:
-        notes.append(f"{words.percent(share)} of the images are undefined, which blocks PASS above {max_undefined:.0%}")
-    return notes
-
-
-def _headline(
-    verdict: Verdict,
-    main: Measure,
-    legs: tuple[Leg, ...],
-    blocked: bool,
-    share: float,
-    max_undefined: float,
-    alpha: float,
-    units: Units,
-) -> str:
-    limit = 0.0 if main.limit is None else main.limit
-    facts = words.measured("median agreement", main.estimate, limit, main.interval.low, main.interval.high, alpha)
-    facts += f", n = {units.n}"
-    if main.undefined:
-        facts += f", {main.undefined} of {units.images} undefined"
-    if verdict is Verdict.PASS:
-        return f"the maps tell the top-1 class from the top-2 class: {facts}"
-    if verdict is Verdict.FAIL:
-        return f"the maps hardly depend on the class: {facts}"
-    if blocked:
-        reason = (
-            f"{words.percent(share)} of the images are undefined, {words.percent(max_undefined)} are allowed;"
-            " look at why their maps are blank or flat"
-        )
-        return f"not demonstrated: {reason}; {facts}"
-    missing = next((leg for leg in legs if not leg.holds), legs[0])
-    unshown = f"not shown: {missing.statement}, {words.p_value(missing.p)}"
-    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit)}"
-
-
-def _help(missing: Leg, main: Measure, limit: float) -> str:
-    if missing.name == "not_noise":
-        if missing.estimate is None:
-            return "give the repeat of the top-1 map under jitter"
-        return "the maps are too noisy to tell class from noise at this n; a steadier method or more images would help"
-    if main.estimate >= limit:
-        return "more images would decide it, but what was measured lies on the limit's wrong side"
-    return "more images or a higher limit would help"

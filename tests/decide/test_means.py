@@ -90,7 +90,7 @@ def test_a_true_mean_is_missed_at_most_alpha_of_the_time(kind: str) -> None:
 
 
 def test_power_at_the_planned_sizes() -> None:
-    """STATISTICS plans with 0.98, 0.78 and 0.93; beta-shaped numbers with mean 0.3 give about these."""
+    """Sizes are planned with a power of about 0.98, 0.78 and 0.93; these are beta-shaped numbers with mean 0.3."""
     rng = np.random.default_rng(5)
 
     def power(sd: float, gap: float, n: int) -> float:

@@ -31,7 +31,7 @@ def test_coverage_is_exact_over_all_counts() -> None:
         assert float(np.sum(binom.pmf(counts, n, share)[missed])) <= alpha
 
 
-def test_smallest_n_table_of_the_statistics_plan() -> None:
+def test_smallest_n_table() -> None:
     table = {0.5: 5, 0.3: 9, 0.2: 14, 0.1: 29, 0.05: 59}
     for share, n in table.items():
         assert rates.smallest_n_below(share, 0.05) == n
