@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_saliency.checks.registry import Kind
-from pytest_saliency.contracts.loader import Path
-from pytest_saliency.contracts.problems import Findings, got
+from pytest_saliency.contracts.loader import Path, shown
+from pytest_saliency.contracts.problems import Findings
 
 AXES = ("method", "model", "top_k")
 MAX_ITEMS = 500
@@ -35,8 +35,11 @@ def axes_of(kind: Kind) -> tuple[str, ...]:
 
 def choices(
     kind: Kind, values: Mapping[Any, Any], path: Path, section: str, findings: Findings
-) -> dict[str, tuple[Choice, ...]]:
-    """Return the choices of every axis key that ``values`` writes. Empty lists and repeats are reported."""
+) -> dict[str, tuple[Choice, ...]] | None:
+    """Return the choices of every axis key that ``values`` writes, or None where they are too many.
+
+    Empty lists and repeats are reported too.
+    """
     found: dict[str, tuple[Choice, ...]] = {}
     for key in axes_of(kind):
         if key not in values:
@@ -50,11 +53,11 @@ def choices(
             findings.value(here, f"'{key}' {section} is an empty list, so nothing would be checked")
         for i, entry in enumerate(entries):
             if any(_same(entry.value, earlier.value) for earlier in entries[:i]):
-                findings.value(entry.path, f"'{key}' {section} names {got(entry.value)} twice")
+                findings.value(entry.path, f"'{key}' {section} names '{shown(entry.value)}' twice")
         found[key] = entries
     if (count := math.prod(len(entries) for entries in found.values())) > MAX_ITEMS:
         findings.value(path, f"the lists {section} make {count} items; at most {MAX_ITEMS} are allowed")
-        return {}
+        return None
     return found
 
 

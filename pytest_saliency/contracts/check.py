@@ -83,7 +83,11 @@ class CheckReader:
         self._method_names()
         self._roles_exist(kind)
         found = choices(kind, self.values, self.path, self.section, self.findings)
-        made = [(picked, self._parameters(kind, picked)) for picked in combinations(found)]
+        made = (
+            [(picked, self._parameters(kind, picked)) for picked in combinations(found or {})]
+            if found is not None
+            else []
+        )
         if len(self.findings.found) > before or head is None or cases is None:
             return ()
         return tuple(self._item(kind, head, cases, picked, values) for picked, values in made if values is not None)

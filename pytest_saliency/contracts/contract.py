@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_saliency.contracts.check import CheckItem, CheckReader, Surroundings, unknown_model
+from pytest_saliency.contracts.fields import MODEL_NAME
 from pytest_saliency.contracts.loader import MAX_BYTES, Document, read_document, shown
 from pytest_saliency.contracts.loader import Path as KeyPath
-from pytest_saliency.contracts.models import MODEL_NAME, CasesSpec, Defaults, Head, ModelSpec
+from pytest_saliency.contracts.models import CasesSpec, Defaults, Head, ModelSpec
 from pytest_saliency.contracts.problems import Findings, got
 from pytest_saliency.errors import ContractError, Problem
 
@@ -98,12 +99,14 @@ def load_contract(path: Path) -> Contract:
 def parse_contract(content: bytes, path: Path) -> Contract:
     """Do what ``load_contract`` does with the bytes of a file; ``path`` only names it."""
     document = read_document(content)
-    document = replace(document, broken=document.broken | frozenset(_nothings(document.data, ())))
+    blank = [place for place in _nothings(document.data, ()) if place not in document.broken]
+    document = replace(document, broken=document.broken.union(blank))
     findings = Findings(document, dict.fromkeys(document.problems))
     contract = None
     if isinstance(document.data, dict):
-        for place in _nothings(document.data, ()):
-            findings.key(place, f"'{shown(place[-1])}' has no value; give one or remove it")
+        for place in blank:
+            what = f"'{shown(place[-1])}'" if isinstance(place[-1], str) else f"entry {place[-1] + 1} of this list"
+            findings.key(place, f"{what} has no value; give one or remove it")
         contract = _read(document.data, content, path, findings)
     elif not findings.found:
         findings.value((), f"a contract is a mapping that starts with 'saliency: 1'; got {got(document.data)}")

@@ -177,7 +177,7 @@ class _Reading:
                 if spot in self.broken and not broken_before:
                     return None
                 message = f"a key must be text; quote it: '{shown(node.value)}'"
-        self.problems[Problem(*mark, message)] = None
+        self.refuse((*path, node.value if isinstance(node, yaml.ScalarNode) else "[key]"), mark, message)
         return None
 
     def refuse(self, path: Path, mark: Mark, message: str) -> None:

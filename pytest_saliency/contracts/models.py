@@ -6,111 +6,40 @@ file, imports the user's code or needs torch.
 
 from __future__ import annotations
 
-import re
-from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
 from pytest_saliency.checks.parameters import Level, Share
-from pytest_saliency.contracts.problems import got, says
+from pytest_saliency.contracts.fields import (
+    Attribute,
+    ClassRef,
+    Day,
+    Identifier,
+    LocalPath,
+    ModelName,
+    Positive,
+    Sha256,
+    Sizes,
+    Slug,
+    Text,
+    else_says,
+    format_one,
+    unique,
+)
+from pytest_saliency.contracts.loader import shown
+from pytest_saliency.contracts.problems import says
 
-SLUG = r"^[a-z0-9][a-z0-9_-]*$"
-MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 MODEL_SOURCES = ("torchvision", "python", "fixture")
 CASES_SOURCES = ("imagefolder", "npz", "csv", "fixture", "python")
 _LATER = ("timm", "huggingface", "exported")
-
-
-def _like(pattern: str, sentence: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise says(f"{sentence}; got {got(value)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _else_says(sentence: str) -> WrapValidator:
-    """One sentence for a type that is a union, where pydantic would give one error a member."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise says(f"{sentence}; got {got(value)}") from None
-
-    return WrapValidator(check)
-
-
-def _as_date(value: object) -> date:
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise says(f"must be a day of the calendar; got {got(value)}") from None
-    raise says(f"must be a date such as 2027-01-31; got {got(value)}")
-
-
-def _unique(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    for position, entry in enumerate(value):
-        if entry in value[:position]:
-            raise says(f"names {got(entry)} twice")
-    return value
-
-
-def _format_one(value: int) -> int:
-    if value != 1:
-        raise says(f"must be 1, the only format this version reads; got {value}")
-    return value
-
-
-Slug = Annotated[
-    str,
-    Field(min_length=1, max_length=80, json_schema_extra={"pattern": SLUG}),
-    _like(SLUG[1:-1], "must be lower-case letters, digits, '-' and '_', starting with a letter or digit"),
-]
-ModelName = Annotated[
-    str,
-    Field(min_length=1, max_length=80, json_schema_extra={"pattern": MODEL_NAME}),
-    _like(MODEL_NAME[1:-1], "must be letters, digits, '.', '-' and '_', starting with a letter or digit"),
-]
-Text = Annotated[str, Field(min_length=1, max_length=2000), _like(r"(?s).*\S.*", "must not be blank")]
-LocalPath = Annotated[
-    str,
-    Field(min_length=1, max_length=1000),
-    _like(r"(?!\w+://).*", "must be a path on this machine, relative to this file, not an address"),
-]
-Attribute = Annotated[
-    str,
-    Field(max_length=300, json_schema_extra={"pattern": r"^[^\d\W][\w.]*:[^\d\W][\w.]*$"}),
-    _like(r"[^\d\W]\w*(\.[^\d\W]\w*)*:[^\d\W]\w*(\.[^\d\W]\w*)*", "must be 'module:attribute'"),
-]
-Identifier = Annotated[
-    str,
-    Field(max_length=200, json_schema_extra={"pattern": r"^[^\d\W]\w*$"}),
-    _like(r"[^\d\W]\w*", "must be a name of letters, digits and '_'"),
-]
-Positive = Annotated[int, Field(ge=1)]
-Sizes = Annotated[
-    Positive | Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)],
-    _else_says("must be a positive whole number, or a list of two (three for volumes)"),
-]
-ClassRef = Annotated[int | str, _else_says("must be a class name or a class index")]
-Day = Annotated[date, BeforeValidator(_as_date, json_schema_input_type=date)]
 
 
 class Spec(BaseModel):
@@ -178,7 +107,7 @@ class CasesSpec(Spec):
     python: Attribute | None = Field(default=None, description="module:function of this repository that returns Cases")
     args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the 'python' function")
     columns: Columns | None = Field(default=None, description="column names of the 'csv' file, where they differ")
-    classes: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(_unique)] | None = Field(
+    classes: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(unique)] | None = Field(
         default=None, description="class names in the order of the model's outputs"
     )
     sample: Sample | None = Field(default=None, description="look at a draw of the images only")
@@ -205,7 +134,7 @@ class Contrast(Spec):
     )
     k: Positive = Field(default=3, description="how many classes")
     cases: CasesSpec | None = Field(default=None, description="held-out images, for 'confusion'")
-    classes: dict[str | int, Annotated[tuple[ClassRef, ...], Field(min_length=1), AfterValidator(_unique)]] | None = (
+    classes: dict[str | int, Annotated[tuple[ClassRef, ...], Field(min_length=1), AfterValidator(unique)]] | None = (
         Field(default=None, description="for 'explicit': each class with the classes to hold it against")
     )
 
@@ -226,7 +155,7 @@ class Contrast(Spec):
             raise says("'k' has no meaning with 'select: explicit'; the lists say how many classes")
         for name, others in (self.classes or {}).items():
             if name in others:
-                raise says(f"'classes' holds {got(name)} against itself")
+                raise says(f"'classes' holds '{shown(name)}' against itself")
         return self
 
 
@@ -245,13 +174,11 @@ class ModelSpec(Spec):
     weights: LocalPath | None = Field(
         default=None, description="safetensors file, or a checkpoint that torch.load(weights_only=True) reads"
     )
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="what the digest of the weights file must be"
-    )
+    sha256: Sha256 | None = Field(default=None, description="what the digest of the weights file must be")
     layer: Text = Field(default="auto", description="where maps are read: auto, penultimate, or the name of a module")
     preprocess: Preprocess | None = Field(default=None, description="what is done to pixels before the model")
     contrast: Contrast | None = Field(default=None, description="contrast set of CASE")
-    output: Annotated[int | Text, _else_says("must be an index, a key or an attribute")] | None = Field(
+    output: Annotated[int | Text, else_says("must be an index, a key or an attribute")] | None = Field(
         default=None, description="which part of the output holds the logits"
     )
     reshape: Literal["channels_first", "channels_last", "tokens"] | None = Field(
@@ -317,7 +244,7 @@ class KnownFailure(Spec):
 class Head(Spec):
     """The keys of the file that are not sections."""
 
-    saliency: Annotated[int, Field(json_schema_extra={"const": 1}), AfterValidator(_format_one)] = Field(
+    saliency: Annotated[int, Field(json_schema_extra={"const": 1}), AfterValidator(format_one)] = Field(
         description="version of this format"
     )
     contract: Slug = Field(description="stable name of this contract; baselines and evidence are keyed by it")

@@ -86,6 +86,9 @@ class Findings:
     def is_broken(self, path: Path) -> bool:
         return any(path[:length] in self.document.broken for length in range(len(path) + 1))
 
+    def _has_broken_key(self, path: Path) -> bool:
+        return any(place[:-1] == path for place in self.document.broken if place)
+
     def sorted(self) -> tuple[Problem, ...]:
         return tuple(sorted(self.found, key=lambda p: (p.line, p.column, p.message)))
 
@@ -123,7 +126,7 @@ class Findings:
             here = (*path, *loc)
             if places and loc and str(loc[0]) in places:
                 here = (*places[str(loc[0])], *loc[1:])
-            if self.is_broken(here):
+            if self.is_broken(here) or _is_echo(item) or (_is_own(item) and self._has_broken_key(here)):
                 continue
             if item["type"] == "extra_forbidden":
                 where = f"in '{_label(loc[:-1])}' {section}" if len(loc) > 1 else section
@@ -137,18 +140,30 @@ class Findings:
                 self.at(self.document.mark(here), _sentence(item, _label(loc), section))
 
 
+def _is_own(item: ErrorDetails) -> bool:
+    """Tell whether a validator of ours complains; about a whole section it knows too little if a key is broken."""
+    return item["type"] in ("says", "value_error")
+
+
+def _is_echo(item: ErrorDetails) -> bool:
+    """Tell whether a list is called too short only because its entries, reported already, did not count."""
+    return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
+
+
 def _within(values: object, loc: tuple[int | str, ...]) -> Path:
     """Return ``loc`` without what pydantic adds to it (tags of unions), so that it is a path of the file."""
     path: list[int | str] = []
     here: Any = values
     for position, part in enumerate(loc):
-        if (isinstance(here, Mapping) and part in here) or (
-            isinstance(here, tuple) and isinstance(part, int) and part < len(here)
-        ):
+        if isinstance(here, Mapping):
+            if part in here:
+                path.append(part)
+                here = here[part]
+            elif position == len(loc) - 1 and part != "[key]":
+                path.append(part)
+        elif isinstance(here, tuple) and isinstance(part, int) and part < len(here):
             path.append(part)
             here = here[part]
-        elif isinstance(here, Mapping) and position == len(loc) - 1 and part != "[key]":
-            path.append(part)
     return tuple(path)
 
 

@@ -1,0 +1,163 @@
+"""``pytest-saliency``: artefacts only. Running checks is pytest's job.
+
+Exit codes: 0 all is well, 1 something was found or cannot be done, 2 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_saliency import __version__
+from pytest_saliency.errors import SaliencyError
+
+SUFFIXES = (".saliency.yaml", ".saliency.yml")
+
+
+class _Sentences(click.Group):
+    """Turns what a user can mend into one sentence on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SaliencyError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise click.ClickException(f"{error.filename or 'a file'}: {reason}") from None
+
+
+@click.group(cls=_Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pytest-saliency")
+def main() -> None:
+    """Explanation regression tests for image classifiers. Run the tests themselves with pytest."""
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--text-only", is_flag=True, help="Do not look whether the named weights and images are there.")
+def validate(paths: tuple[Path, ...], text_only: bool) -> None:
+    """Check contracts without running anything and without importing any of your code.
+
+    PATHS are contract files, or folders that are searched for *.saliency.yaml and *.saliency.yml.
+    """
+    from pytest_saliency.contracts.contract import expand, load_contract
+    from pytest_saliency.contracts.paths import missing_paths
+    from pytest_saliency.errors import ContractError, Problem
+
+    files = _contract_files(paths)
+    slugs: dict[str, Path] = {}
+    bad = 0
+    for file in files:
+        try:
+            contract = load_contract(file)
+            problems = () if text_only else missing_paths(contract)
+            earlier = slugs.setdefault(contract.slug, file)
+            if earlier is not file:
+                twice = f"contract '{contract.slug}' is also declared by {earlier}; each needs its own name"
+                problems = (Problem(*contract.place("contract"), twice), *problems)
+            if problems:
+                raise ContractError(str(file), problems)
+        except ContractError as error:
+            bad += 1
+            click.echo(f"{file}\n{error}", err=True)
+            continue
+        count = len(expand(contract))
+        click.echo(f"{file}: ok, {count} item{'s' if count != 1 else ''}")
+    if bad:
+        raise click.ClickException(f"{bad} of {len(files)} contract{'s' if len(files) != 1 else ''} cannot be used.")
+
+
+@main.command()
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+def schema(output: Path | None) -> None:
+    """Print the JSON Schema of the contract file, for editors."""
+    from pytest_saliency.contracts.schema import shipped_schema
+
+    text = shipped_schema()
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
+def init(folder: Path, force: bool) -> None:
+    """Write a commented contract, a conftest sketch and a CI workflow into FOLDER."""
+    from pytest_saliency.templates import starter_files
+
+    files = {folder / name: text for name, text in starter_files().items()}
+    there = [str(path) for path in files if path.exists()]
+    if there and not force:
+        raise click.ClickException(
+            f"nothing was written, as {', '.join(there)} {'is' if len(there) == 1 else 'are'} there already;"
+            " --force overwrites."
+        )
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {path}")
+    contract = next(path for path in files if path.name.endswith(SUFFIXES))
+    click.echo(
+        "\nNext:\n"
+        f"  1. name your models and images in {contract}\n"
+        f"  2. pytest-saliency layers MODEL                 shows the layers to choose from\n"
+        f"  3. pytest-saliency validate {contract.parent}\n"
+        f"  4. pytest {contract.parent}"
+    )
+
+
+@main.command()
+@click.argument("model")
+@click.option("--input", "size", default="3x224x224", show_default=True, help="Channels and size of one image.")
+@click.option("--num-classes", type=click.IntRange(min=1), help="Outputs of a torchvision architecture.")
+@click.option(
+    "--reshape",
+    type=click.Choice(["channels_first", "channels_last", "tokens"]),
+    help="How outputs are laid out, where that cannot be seen from their shape.",
+)
+@click.option("--last", default=30, show_default=True, type=click.IntRange(min=0), help="How many; 0 shows all.")
+def layers(model: str, size: str, num_classes: int | None, reshape: Any, last: int) -> None:
+    """Show the layers of MODEL that maps can be read from.
+
+    MODEL is the name of a torchvision architecture, or module:attribute of your own code (a module, or a function
+    without arguments that returns one). The architecture is built without weights; nothing is downloaded.
+    """
+    shape = _parse_size(size)
+    from pytest_saliency.layer_table import layer_table
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        table = layer_table(model, shape, num_classes, reshape, last)
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    click.echo(table)
+
+
+def _contract_files(paths: tuple[Path, ...]) -> list[Path]:
+    files: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            files[path] = None
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        if not inside:
+            raise click.ClickException(f"no {' or '.join('*' + suffix for suffix in SUFFIXES)} in folder {path}.")
+        files.update(dict.fromkeys(inside))
+    return list(files)
+
+
+def _parse_size(text: str) -> tuple[int, ...]:
+    parts = text.lower().split("x")
+    if not all(part.isascii() and part.isdigit() and 0 < len(part) < 6 for part in parts) or len(parts) not in (3, 4):
+        raise click.BadParameter(f"'{text}' is not a size such as 3x224x224 or 1x16x64x64", param_hint="'--input'")
+    shape = tuple(int(part) for part in parts)
+    if 0 in shape:
+        raise click.BadParameter(f"'{text}' has a zero in it", param_hint="'--input'")
+    return shape
