@@ -57,7 +57,7 @@ class ContractError(SaliencyError):
         """Return the report: a count, then one ``line:column  message`` row a problem."""
         count = len(self.problems)
         head = f"{count} problem{'s' if count != 1 else ''} in this contract; nothing was run."
-        rows = [f"  {p.line}:{p.column}".ljust(9) + f" {p.message}" for p in self.problems]
+        rows = [f"  {f'{p.line}:{p.column}' if p.line else 'file':<6}  {p.message}" for p in self.problems]
         return "\n".join([head, *rows])
 
 
