@@ -73,7 +73,8 @@ def saliency(request: pytest.FixtureRequest) -> Saliency:
     try:
         return saliency_of(request.config)
     except SaliencyError as error:
-        pytest.fail(f"pytest-saliency: {error}", pytrace=False)
+        problem = str(error)
+    pytest.fail(f"pytest-saliency: {problem}", pytrace=False)  # out of the block, so that nothing is chained to it
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ class ContractFile(pytest.Module):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show the problems of a contract as they are."""
         if not isinstance(excinfo.value, ContractError):
-            return super().repr_failure(excinfo, style)
+            return super().repr_failure(excinfo)
         from pytest_saliency.report.longrepr import failure_block, shown_path
 
         text = excinfo.value.render()

@@ -217,7 +217,8 @@ def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
     if not path.is_file():
         raise CasesError(f"cases are missing: there is no file {path}.")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # opened here, because numpy leaves the file open when it is no zip archive
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if isinstance(stored, np.ndarray):
                 raise CasesError(f"{path} holds one array; an .npz file with 'images' and 'labels' is needed.")
             arrays = {key: stored[key] for key in ("images", "labels", "ids") if key in stored.files}

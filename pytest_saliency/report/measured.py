@@ -47,11 +47,12 @@ def bound_of(measure: MeasureDict) -> float:
 
 
 def relation(measure: MeasureDict) -> str:
-    """Return the operator between what was measured and the limit: the declared one, or on FAIL its opposite."""
+    """Return the words between what was measured and the limit: "<=", on FAIL ">", undecided "not shown <="."""
     side = str(measure["side"])
     if measure.get("verdict") == "FAIL":
-        return OPPOSITE.get(side, side)
-    return side.removeprefix("abs")
+        return OPPOSITE[side]
+    declared = side.removeprefix("abs")
+    return f"not shown {declared}" if measure.get("verdict") == "INCONCLUSIVE" else declared
 
 
 def shown(measure: MeasureDict) -> tuple[str, str, str]:
@@ -84,7 +85,7 @@ def short_text(record: Record) -> str:
         estimate, bound, limit = shown(measure)
         if measure.get("verdict") == "FAIL":
             return f"{title_of(measure)} {estimate} {relation(measure)} {limit}"
-        return f"{title_of(measure)} {estimate} {relation(measure)} {limit} not demonstrated (bound {bound})"
+        return f"{title_of(measure)} {estimate} (bound {bound}) {relation(measure)} {limit}"
     return str(record.get("headline") or "")
 
 

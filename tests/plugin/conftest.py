@@ -6,27 +6,22 @@ here, once.
 
 from __future__ import annotations
 
+import pkgutil
 import textwrap
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torchvision.models  # noqa: F401
 
-import pytest_saliency.assertions
-import pytest_saliency.checks.class_sensitive
-import pytest_saliency.checks.faithful
-import pytest_saliency.checks.no_semantic_drift
-import pytest_saliency.contracts.contract
-import pytest_saliency.contracts.items
-import pytest_saliency.contracts.policy
-import pytest_saliency.contracts.running
-import pytest_saliency.report.attach
-import pytest_saliency.report.pictures
-import pytest_saliency.report.summary  # noqa: F401
+import pytest_saliency
 
 from .texts import CONTRACT, Write
+
+for _module in pkgutil.walk_packages(pytest_saliency.__path__, "pytest_saliency."):
+    import_module(_module.name)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _installed() -> None:
@@ -38,7 +33,7 @@ def _installed() -> None:
 def _quiet(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the outer run's options out of the inner ones, and let them find the package."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    root = Path(pytest_saliency.assertions.__file__).resolve().parents[1]
+    root = Path(pytest_saliency.__file__).resolve().parents[1]
     monkeypatch.setenv("PYTHONPATH", str(root), prepend=":")
 
 

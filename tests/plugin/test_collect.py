@@ -91,7 +91,9 @@ def test_all_problems_of_a_contract_are_one_collection_error(pytester: pytest.Py
     lines = result.stdout.lines
     start = next(i for i, line in enumerate(lines) if "ERROR collecting toy.saliency.yaml" in line)
     assert lines[start + 1] == "3 problems in this contract; nothing was run."
-    assert lines[start + 2].startswith("  12:13   unknown method 'gradcan' in check 'sensitive'; did you mean 'gradcam'")
+    assert lines[start + 2].startswith(
+        "  12:13   unknown method 'gradcan' in check 'sensitive'; did you mean 'gradcam'"
+    )
     assert any("unknown key 'max_iou_dropp'" in line for line in lines[start + 3 : start + 5])
     assert not any("Traceback" in line or "site-packages" in line for line in lines)
     result.stdout.fnmatch_lines(["ERROR toy.saliency.yaml - 3 problems in this contract*", "*1 error*"])

@@ -1,4 +1,4 @@
-"""What a user sees of a verdict: the block of a failing check, values on PASS, short summary, --tb, JUnit, exit code."""
+"""What a user sees of a verdict: the failure block, values on PASS, short summary, --tb, JUnit, exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def test_a_failing_check_says_what_where_and_what_to_do(pytester: pytest.Pyteste
     lines = result.stdout.lines
     start = lines.index(HEADLINE)
     assert lines[start - 1].strip("_ ") == "kept in contracts/toy.saliency.yaml"
-    block = lines[start : next(i for i, line in enumerate(lines) if line.startswith("contracts/toy")) + 1]
+    end = next(i for i in range(start, len(lines)) if lines[i].startswith("contracts/toy"))
+    block = lines[start : end + 1]
     assert block[1].split() == ["measure", "mean", "bound", "limit"]
     assert block[2].split() == ["IoU", "drop", "0.80", "0.82", "<=", "0.40", "FAIL"]
     assert block[3].split()[:2] == ["case", "label"]
@@ -110,9 +111,7 @@ def test_checks_of_one_contract_share_passes(pytester: pytest.Pytester, write: W
             "\n\ncalls = []\nplain = build\n\ndef build(cheat=False):\n"
             "    calls.append(cheat)\n    return plain(cheat)\n"
         )
-    pytester.makeconftest(
-        "import sys\ndef pytest_unconfigure(config):\n    print('BUILT', sys.modules['toy'].calls)\n"
-    )
+    pytester.makeconftest("import sys\ndef pytest_unconfigure(config):\n    print('BUILT', sys.modules['toy'].calls)\n")
     pytester.runpytest_inprocess().stdout.fnmatch_lines(["BUILT [[]False]"])
 
 

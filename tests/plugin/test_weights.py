@@ -1,0 +1,126 @@
+"""Weights: what is read, what is refused and with which sentence."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pytest_saliency.contracts.weights import WeightsError, load_weights
+
+
+class Whatever:
+    """An object that only a pickle can hold."""
+
+
+@pytest.fixture
+def trained() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Linear(2, 3))
+
+
+@pytest.fixture
+def fresh() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Linear(2, 3))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return all(torch.equal(left[key], right[key]) for key in left)
+
+
+def prefixed(model: nn.Module, prefix: str) -> dict[str, Any]:
+    return {prefix + key: value for key, value in model.state_dict().items()}
+
+
+def test_safetensors(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(trained.state_dict(), path)
+    assert not same(trained, fresh)
+    loaded = load_weights(fresh, path, "ft")
+    assert same(trained, fresh)
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert loaded.adaptations == ()
+
+
+@pytest.mark.parametrize(
+    ("wrap", "adaptations"),
+    [
+        (lambda m: m.state_dict(), ()),
+        (lambda m: {"epoch": 3, "state_dict": m.state_dict()}, ("under 'state_dict'",)),
+        (lambda m: {"model": m.state_dict(), "optimizer": {"lr": 0.1}}, ("under 'model'",)),
+        (lambda m: {"state_dict": prefixed(m, "module.")}, ("under 'state_dict'", "prefix 'module.' removed")),
+        (lambda m: prefixed(m, "model."), ("prefix 'model.' removed",)),
+        (lambda m: prefixed(m, "module.model."), ("prefix 'module.' removed", "prefix 'model.' removed")),
+    ],
+)
+def test_checkpoints_as_training_loops_write_them(
+    tmp_path: Path, trained: nn.Module, fresh: nn.Module, wrap: Any, adaptations: tuple[str, ...]
+) -> None:
+    torch.save(wrap(trained), tmp_path / "w.pt")
+    assert load_weights(fresh, tmp_path / "w.pt", "ft").adaptations == adaptations
+    assert same(trained, fresh)
+
+
+def test_a_prefix_that_belongs_to_the_model_stays(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    wrapped = nn.Module()
+    wrapped.model = fresh
+    torch.save(prefixed(trained, "model."), tmp_path / "w.pt")
+    assert load_weights(wrapped, tmp_path / "w.pt", "ft").adaptations == ()
+    assert same(trained, fresh)
+
+
+def test_a_whole_pickled_model_is_refused_unread(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    torch.save({"state_dict": trained.state_dict(), "extra": Whatever()}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"'ft' are refused: .*w\.pt is a pickle .* could run any code"):
+        load_weights(fresh, tmp_path / "w.pt", "ft")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_a_file_of_another_format_is_refused(tmp_path: Path, fresh: nn.Module, name: str) -> None:
+    (tmp_path / name).write_bytes(b"this is not a checkpoint at all, but it is long enough to look at")
+    with pytest.raises(WeightsError, match=r"model 'ft'.*w\."):
+        load_weights(fresh, tmp_path / name, "ft")
+
+
+def test_a_missing_file_is_named(tmp_path: Path, fresh: nn.Module) -> None:
+    with pytest.raises(WeightsError, match=r"weights of model 'ft' are missing: there is no file .*gone\.pt\."):
+        load_weights(fresh, tmp_path / "gone.pt", "ft")
+
+
+def test_another_digest_than_declared_is_refused(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(trained.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=rf"not the declared ones: .* has sha256 {digest}, the contract says 0000"):
+        load_weights(fresh, path, "ft", "0" * 64)
+    assert not same(trained, fresh), "nothing is loaded when the digest is wrong"
+    assert load_weights(fresh, path, "ft", digest).sha256 == digest
+
+
+def test_another_architecture_is_told_in_one_sentence(tmp_path: Path, fresh: nn.Module) -> None:
+    other = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Identity(), nn.Linear(2, 5), nn.Linear(5, 1))
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    before = {key: value.clone() for key, value in fresh.state_dict().items()}
+    with pytest.raises(WeightsError) as caught:
+        load_weights(fresh, tmp_path / "w.safetensors", "ft")
+    text = str(caught.value)
+    assert "belong to another architecture" in text
+    assert "5 missing (1.bias, 1.num_batches_tracked, 1.running_mean, ...)" in text
+    assert "2 unexpected (3.bias, 3.weight)" in text
+    assert "2 of another shape (2.bias 5 instead of 3, 2.weight 5x2 instead of 3x2)" in text
+    assert "\n" not in text
+    assert all(torch.equal(before[key], value) for key, value in fresh.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}])
+def test_a_checkpoint_without_a_state_says_what_it_holds(tmp_path: Path, fresh: nn.Module, content: object) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"does not hold a state dict.*; it holds (a list|a mapping|an empty)"):
+        load_weights(fresh, tmp_path / "w.pt", "ft")
