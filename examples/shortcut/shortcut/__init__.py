@@ -1,0 +1,1 @@
+"""The digits repo again, with a cheat planted during fine-tuning that its contract must catch."""
