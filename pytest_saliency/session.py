@@ -90,7 +90,7 @@ class Saliency:
         self.device = str(resolve_device(settings.device))
         self.batch_size = settings.batch_size
         self._explained: OrderedDict[tuple[object, ...], Explained] = OrderedDict()
-        self._shared: dict[tuple[str, ...], tuple[object, Any]] = {}
+        self._shared: dict[tuple[str, ...], tuple[tuple[object, ...], Any]] = {}
 
     def explain(self, subject: Subject, cases: Cases) -> Explained:
         """Return the explanations of ``subject`` over ``cases``; the same pair is computed once per session.
@@ -107,13 +107,14 @@ class Saliency:
         self._explained.move_to_end(key)
         return self._explained[key]
 
-    def shared(self, key: tuple[str, ...], origin: object, make: Callable[[], T]) -> T:
+    def shared(self, key: tuple[str, ...], origin: tuple[object, ...], make: Callable[[], T]) -> T:
         """Return what ``make`` returned the first time for this ``key`` and ``origin``.
 
-        ``key`` begins with the contract's path. ``origin`` is what the value is made from (the value of a fixture);
-        another origin under the same key replaces the value.
+        ``key`` begins with the contract's path. ``origin`` are the objects that the value is made from (values of
+        fixtures); other ones under the same key replace the value.
         """
-        if key not in self._shared or self._shared[key][0] is not origin:
+        known = self._shared.get(key)
+        if known is None or any(a is not b for a, b in zip(known[0], origin, strict=True)):
             self._shared[key] = (origin, make())
         made: T = self._shared[key][1]
         return made

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
     from pytest_saliency.contracts.check import CheckItem
     from pytest_saliency.contracts.contract import Contract
+    from pytest_saliency.contracts.models import CasesSpec, ModelSpec
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.explained import Explained
+    from pytest_saliency.engine.subject import Subject
     from pytest_saliency.session import Saliency
 
 
@@ -81,37 +83,41 @@ class Run:
         with located(self.check.lines.get("cases") or self.contract.place("cases")[0]):
             return self.session.shared(
                 (str(self.contract.path), "cases", spec.model_dump_json()),
-                self._fixture_of(spec),
+                (self._fixture_of(spec),),
                 lambda: make_cases(spec, self.place),
             )
 
     def _explained(self, name: str, cases: Cases) -> Explained:
         spec = self.contract.models[name]
-        class_names = cases.class_names if needs_class_names(spec) else None
-        key = (str(self.contract.path), "model", name, *(class_names or ()))
-        written: Collection[str] = self.contract.document.data["models"][name]
         try:
-            subject = self.session.shared(
-                key,
-                self._fixture_of(spec) if spec.fixture else self._fixture_of(spec.contrast and spec.contrast.cases),
-                lambda: make_subject(name, spec, self.place, class_names, written),
-            )
+            subject = self._subject(name, spec, cases.class_names if needs_class_names(spec) else None)
             explained = self.session.explain(subject, cases)
             _ = explained.layer  # found now, so that a layer that is not there points to the model's lines
         except WeightsError as error:
             raise CheckError(str(error), self._line(name, "weights")) from error
         except SubjectError as error:
-            about_layer = "layer" in written and repr(spec.layer) in str(error)
+            about_layer = repr(spec.layer) in str(error)
             raise CheckError(str(error), self._line(name, "layer" if about_layer else "")) from error
-        except SaliencyError as error:
-            raise CheckError(str(error), self.check.line) from error
         return explained
+
+    def _subject(self, name: str, spec: ModelSpec, class_names: Sequence[str] | None) -> Subject:
+        contrast_cases = spec.contrast.cases if spec.contrast else None
+        written: Collection[str] = self.contract.document.data["models"][name]
+        try:
+            return self.session.shared(
+                (str(self.contract.path), "model", name, *(class_names or ())),
+                (self._fixture_of(spec), self._fixture_of(contrast_cases)),
+                lambda: make_subject(name, spec, self.place, class_names, written),
+            )
+        except SubjectError:  # known more precisely by the caller
+            raise
+        except SaliencyError as error:
+            raise CheckError(str(error), self._line(name, "")) from error
 
     def _line(self, model: str, key: str) -> int:
         line, _ = self.contract.document.key_mark(("models", model, key) if key else ("models", model))
         return line
 
-    def _fixture_of(self, spec: Any) -> object:
+    def _fixture_of(self, spec: ModelSpec | CasesSpec | None) -> object:
         """Return the value of the fixture that ``spec`` names, or None; another value means another model."""
-        name: str | None = getattr(spec, "fixture", None)
-        return self.fixtures[name] if name else None
+        return self.fixtures[spec.fixture] if spec is not None and spec.fixture else None
