@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pytest_saliency.engine.cases import Cases
-    from pytest_saliency.engine.explained import Explained
+    from pytest_saliency.engine.explained import Explained, Progress
     from pytest_saliency.engine.subject import Subject
 
 T = TypeVar("T")
@@ -83,12 +83,13 @@ def _option(config: pytest.Config, name: str) -> str | None:
 class Saliency:
     """The ``saliency`` fixture: the device of the run, and ``explain`` that computes nothing twice."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
         from pytest_saliency.engine.devices import resolve_device
 
         self.settings = settings
         self.device = str(resolve_device(settings.device))
         self.batch_size = settings.batch_size
+        self._progress = progress
         self._explained: OrderedDict[tuple[object, ...], Explained] = OrderedDict()
         self._shared: dict[tuple[str, ...], tuple[tuple[object, ...], Any]] = {}
 
@@ -101,7 +102,9 @@ class Saliency:
 
         key = (id(subject), id(cases), *fingerprint(subject.model))
         if key not in self._explained:
-            self._explained[key] = explain(subject, cases, device=self.device, batch_size=self.batch_size)
+            self._explained[key] = explain(
+                subject, cases, device=self.device, batch_size=self.batch_size, progress=self._progress
+            )
             while len(self._explained) > REMEMBERED:
                 self._explained.popitem(last=False)
         self._explained.move_to_end(key)
@@ -145,5 +148,7 @@ def saliency_of(config: pytest.Config) -> Saliency:
         An option has a wrong value or the device is not there.
     """
     if SALIENCY not in config.stash:
-        config.stash[SALIENCY] = Saliency(Settings.of(config))
+        from pytest_saliency.report.progress import progress_for
+
+        config.stash[SALIENCY] = Saliency(Settings.of(config), progress_for(config))
     return config.stash[SALIENCY]
