@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     )
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.verdict import Verdict
-    from pytest_saliency.errors import ExplanationAssertionError, SaliencyError
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.explained import Explained, explain
     from pytest_saliency.engine.maps import Maps
     from pytest_saliency.engine.subject import Subject
+    from pytest_saliency.errors import ExplanationAssertionError, SaliencyError
 
 __version__ = "0.1.0"
 

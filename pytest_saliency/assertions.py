@@ -259,13 +259,15 @@ def _assert(
     names = (method,) if isinstance(method, str) else tuple(method)
     if not names:
         raise CriterionError(f"{declared.assertion}: the list of methods is empty, so nothing could fail.")
-    results = []
+    results, failed, blocks = [], [], []
     for name in names:
         parameters = declared.parameters.from_keywords(declared.assertion, {"method": name, **options})
-        results.append(declared.run(explained, parameters))
-        record_result(results[-1])
-    failed = [result for result in results if result.verdict is not Verdict.PASS]
+        result = declared.run(explained, parameters)
+        record = record_result(result)
+        results.append(result)
+        if result.verdict is not Verdict.PASS:
+            failed.append(result)
+            blocks.append(render_failure(record))
     if failed:
-        message = "\n\n".join(render_failure(result.to_record()) for result in failed)
-        raise ExplanationAssertionError(message, failed[0])
+        raise ExplanationAssertionError("\n\n".join(blocks), failed[0])
     return results[0] if isinstance(method, str) else tuple(results)

@@ -122,7 +122,9 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         columns[f"softmax_drop[{fill}]"] = scored.softmax[fill].tolist()
         for name in others:
             columns[f"drop_of_{name}[{fill}]"] = scored.other[name][fill].tolist()
-    advantage = scored.advantage(blocks, len(kept.indices))
+    advantage = np.full(len(kept.indices), np.nan)
+    for b, block in enumerate(blocks):
+        advantage[list(block)] = np.mean([grouped[fill][b].advantages() for fill in fills], axis=0)
     badness = np.where(np.isnan(advantage) & ~undefined, -np.inf, -advantage)
     worst, table = common.worst_rows(one, kept, badness, {"advantage": advantage})
 

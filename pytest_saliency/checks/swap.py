@@ -42,15 +42,6 @@ class Scored:
                 made[i] = matrix[position].tolist()
         return made
 
-    def advantage(self, blocks: Sequence[Sequence[int]], count: int) -> Floats:
-        """Return each image's advantage, own drop minus the mean of the others', averaged over fills, (n,)."""
-        made = np.full((len(self.drops), count), np.nan)
-        for row, matrices in zip(made, self.drops.values(), strict=True):
-            for block, matrix in zip(blocks, matrices, strict=True):
-                diagonal = np.diag(matrix)
-                row[list(block)] = diagonal - (matrix.sum(1) - diagonal) / (len(block) - 1)
-        return np.asarray(made.mean(0))
-
 
 def one_per_cluster(explained: Explained, kept: Kept, seed: int) -> tuple[Kept, dict[str, int]]:
     """Keep one image of each cluster (patient), drawn by ``seed``: images of one patient are not independent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,8 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
         raise CasesError(
             f"cases from {kind} {value} are a {type(cases).__name__}; Cases are needed (Cases.from_arrays)."
         )
+    if kind == "python" and cases.source == "arrays":  # made in memory: say by whom
+        cases = replace(cases, source=f"{kind} {value}")
     if spec.classes is not None and cases.class_names is not None and tuple(cases.class_names) != tuple(spec.classes):
         raise CasesError(
             f"cases from {kind} {value} have the classes {', '.join(cases.class_names)}, but the contract lists"

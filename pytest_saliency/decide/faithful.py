@@ -128,7 +128,7 @@ def decide(
     if lost:
         notes.append(
             f"{words.several(len(lost), 'undefined image')} counted with the row's smallest drop for PASS and the"
-            " largest for FAIL"
+            " largest for FAIL, and their random regions the other way"
         )
     if blocked:
         notes.append(f"undefined images exceed {words.percent(max_undefined)}, which blocks PASS")
@@ -193,13 +193,12 @@ def _advantage(
     fill: str, blocks: Sequence[SwapBlock], min_advantage: float, alpha: float, seed: int
 ) -> tuple[Measure, list[Leg], float]:
     """Return measure, legs and smallest detectable advantage of one fill."""
-    worst = swap_reference([block.with_own("worst") for block in blocks], seed)
+    worst = swap_reference([block.with_own("worst", min_advantage) for block in blocks], seed)
     best = worst
     if any(bool(block.undefined.any()) for block in blocks):
-        best = swap_reference([block.with_own("best") for block in blocks], seed)
+        best = swap_reference([block.with_own("best", min_advantage) for block in blocks], seed)
     own = np.concatenate([block.advantages() for block in blocks])
-    # An image's own region is no stranger to itself, so it weighs (m - 1) / m in what the permutations compare.
-    weights = np.concatenate([np.full(len(block.rows), 1.0 - 1.0 / len(block.rows)) for block in blocks])
+    weights = np.concatenate([np.full(len(block.rows), block.weight) for block in blocks])
     seen = ~np.isnan(own)
     estimate = float(np.average(own[seen], weights=weights[seen])) if bool(seen.any()) else math.nan
     p_zero, p_margin = worst.p_greater(0.0), worst.p_greater(min_advantage)
@@ -211,7 +210,7 @@ def _advantage(
         limit=min_advantage,
         side=">",
         n=int(own.size),
-        undefined=int((~seen).sum()),
+        undefined=sum(int(block.undefined.sum()) for block in blocks),
         sd=sd_of(own[seen]),
         p_pass=max(p_zero, p_margin),
         p_fail=best.p_less(min_advantage),

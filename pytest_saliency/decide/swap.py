@@ -65,26 +65,43 @@ class SwapBlock:
                 f" {self.rows[column] + 1} is {drops[row, column]:g}; check the model's logits for NaN and infinity."
             )
 
-    def with_own(self, side: Literal["worst", "best"]) -> FloatArray:
-        """Return D with the own entry of every undefined image at its row's minimum (worst) or maximum (best).
+    def with_own(self, side: Literal["worst", "best"], margin: float = 0.0) -> FloatArray:
+        """Return D with the numbers of undefined images at their worst or best for "own beats others by ``margin``".
 
-        On the worst side such a row adds nothing to T - T* where a permutation keeps the image in place and at most
-        zero elsewhere, so that for every permutation T - T* is at most what the other rows alone give: the p-value
-        is never smaller than that of the test without this row's scores. The best side is its mirror image.
+        Worst (for PASS): an undefined image's own drop is its row's minimum, and the region that it lends costs every
+        other image as much as the costliest region of its row. Best (for FAIL) is the mirror image. A lent region is
+        scattered where maps are compact, so its measured cost would tell own regions from others for a map that
+        knows nothing.
+
+        Taking the undefined images out of a permutation of the block leaves one of the others, and every one of
+        those arises equally often. A permutation counts against the claim whenever what is left of it does, so the
+        p-value is never smaller than that of the test on the usable images alone.
         """
+        worst = side == "worst"
+        extreme, step = (np.min, min(0.0, margin)) if worst else (np.max, max(0.0, margin))
+        opposite = np.max if worst else np.min
         drops = self.drops.copy()
-        for place in np.flatnonzero(self.undefined):
-            others = np.delete(drops[place], place)
-            drops[place, place] = others.min() if side == "worst" else others.max()
+        for place in range(len(self.rows)):
+            if self.undefined[place]:
+                drops[place, place] = extreme(np.delete(self.drops[place], place)) + step
+            else:
+                drops[place, self.undefined] = opposite([*self.drops[place], self.drops[place, place] - step])
         return drops
 
     def advantages(self) -> FloatArray:
-        """Return (m,) each image's own drop minus the mean drop by the others' regions; NaN where undefined."""
-        m = len(self.rows)
-        own = np.where(self.undefined, np.nan, np.diag(self.drops))
-        off = np.where(np.eye(m, dtype=np.bool_), 0.0, self.drops).sum(axis=1) / (m - 1)
-        advantages: FloatArray = own - off
+        """Return (m,) each image's own drop minus the mean drop by the other usable regions; NaN where undefined."""
+        usable = np.where(self.undefined, np.nan, self.drops)
+        usable[self.undefined] = np.nan
+        own, count = np.diag(usable), int((~self.undefined).sum())
+        if count < 2:
+            return np.full(len(self.rows), np.nan)
+        advantages: FloatArray = own - (np.nansum(usable, axis=1) - own) / (count - 1)
         return advantages
+
+    @property
+    def weight(self) -> float:
+        """Return how much an image of the block weighs in the estimate: its own region is no stranger to itself."""
+        return 1.0 - 1.0 / max(1, int((~self.undefined).sum()))
 
 
 def make_blocks(classes: npt.ArrayLike, seed: int) -> tuple[tuple[int, ...], ...]:

@@ -71,9 +71,14 @@ def title_of(measure: MeasureDict) -> str:
 
 
 def measured_text(record: Record) -> str:
-    """Return all limited measures in one line, with bound and limit; the headline where there is none."""
+    """Return the measures with a declared limit in one line, with bound and limit; else the headline.
+
+    What a decision tests beside them (that a map is not noise, say) is in the block of a failure and in the record.
+    """
     parts = []
     for measure in limited(record):
+        if key_of(measure, record) is None and not str(measure["name"]).startswith("against"):
+            continue
         estimate, bound, limit = shown(measure)
         parts.append(f"{title_of(measure)} {estimate} (bound {bound}) {relation(measure)} {limit}")
     return ", ".join(parts) if parts else str(record.get("headline") or "")
