@@ -202,3 +202,18 @@ def test_softmax_drop_and_counts_are_carried() -> None:
     decision = decide(blocks, softmax_drop={"blur": drops}, counts={"alone in its class": 2})
     assert decision.readouts["softmax_drop"]["blur"]["mean"] == pytest.approx(0.05)  # type: ignore[index]
     assert decision.counts["alone in its class"] == 2
+
+
+def test_maps_that_know_nothing_do_not_pass_by_what_undefined_images_lend() -> None:
+    """One region for the whole class and a few unusable maps, whose scattered random regions cost far less."""
+    classes = np.zeros(100, dtype=int)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        drops = np.repeat(rng.normal(1.0, 1.0, (100, 1)), 100, axis=1)
+        undefined = np.zeros(100, dtype=bool)
+        undefined[rng.choice(100, 5, replace=False)] = True
+        drops[:, undefined] -= 0.8
+        decision = decide({"blur": blocks_of(drops, undefined, classes)})
+        assert decision.verdict is Verdict.INCONCLUSIVE
+        assert decision.measures["advantage[blur]"].p_pass == 1.0
+        assert decision.measures["advantage[blur]"].estimate == pytest.approx(0.0, abs=1e-12)

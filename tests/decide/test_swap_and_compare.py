@@ -136,6 +136,34 @@ def test_an_undefined_row_never_helps_either_side(seed: int) -> None:
     assert swap.swap_reference([b.with_own("best") for b in blocks], 0).p_less() >= alone.p_less() - 1e-12
 
 
+@given(st.integers(0, 10_000), st.sampled_from([-0.7, 0.0, 0.7]))
+@settings(max_examples=80, deadline=None)
+def test_an_undefined_image_leaves_no_smaller_p_value_than_the_usable_ones_alone(seed: int, margin: float) -> None:
+    """Neither its own row nor the region it lends, whatever that costs, may help PASS or FAIL."""
+    rng = np.random.default_rng(seed)
+    matrices = [rng.normal(size=(4, 4)) + rng.uniform(-1.0, 1.0) * np.eye(4) for _ in range(2)]
+    undefined = rng.random((2, 4)) < 0.3
+    for matrix, lost in zip(matrices, undefined, strict=True):
+        matrix[:, lost] += rng.normal(0.0, 3.0)
+    blocks = [swap.SwapBlock((0, 1, 2, 3), d, u) for d, u in zip(matrices, undefined, strict=True)]
+    usable = [d[np.ix_(~u, ~u)] for d, u in zip(matrices, undefined, strict=True)]
+    worst = swap.swap_reference([block.with_own("worst", margin) for block in blocks], 0)
+    best = swap.swap_reference([block.with_own("best", margin) for block in blocks], 0)
+    assert worst.p_greater(margin) >= shifted_p(usable, margin, 1.0) - 1e-12
+    assert worst.p_greater(0.0) >= shifted_p(usable, 0.0, 1.0) - 1e-12
+    assert best.p_less(margin) >= shifted_p(usable, margin, -1.0) - 1e-12
+
+
+def test_advantages_compare_with_usable_regions_only() -> None:
+    drops = np.full((4, 4), 1.0)
+    drops[:, 3] = -9.0
+    block = swap.SwapBlock((0, 1, 2, 3), drops, np.array([False, False, False, True]))
+    assert block.advantages()[:3].tolist() == [0.0, 0.0, 0.0]
+    assert block.weight == pytest.approx(2 / 3)
+    lonely = swap.SwapBlock((0, 1), drops[:2, :2], np.array([False, True]))
+    assert np.isnan(lonely.advantages()).all()
+
+
 def test_blocks_that_do_not_fit_are_refused_in_a_sentence() -> None:
     good = np.zeros((2, 2))
     none = np.zeros(2, dtype=bool)
