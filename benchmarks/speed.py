@@ -2,9 +2,9 @@
 
     python benchmarks/speed.py [--models resnet50 ...] [--device cuda] [--quick]
 
-The unit is the plain forward pass in inference mode over the same images, measured in the same repeat. Every
-contender takes its turn within each repeat, so that a machine that slows down slows all of them. Images are in
-memory; the peers are told the classes to explain and are spared finding them. Prints a markdown table.
+The unit is the plain forward pass in inference mode over the same images, measured anew just before each contender,
+and the contenders take turns, so that a machine that slows down slows both. Images are in memory; the peers are told
+the classes to explain and are spared finding them. Prints a markdown table.
 """
 
 from __future__ import annotations
@@ -125,26 +125,33 @@ def timed(work: Callable[[], None], device: str) -> float:
 
 
 def measure(bench: Bench, repeats: int) -> dict[str, list[float]]:
-    """Seconds an image of every contender, one number a repeat; the first, untimed round warms up."""
+    """Seconds an image of the forward pass, and of every contender the ratio to the forward pass just before it.
+
+    One number a repeat; the first, untimed round warms up.
+    """
     work = contenders(bench)
     images = {name: BATCH if name == DEAR else len(bench.cases) for name in work}
     for name in work:
         if name != DEAR:
             work[name]()
-    times: dict[str, list[float]] = {name: [] for name in work}
+    found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats):
         for name in work:
-            times[name].append(timed(work[name], bench.device) / images[name])
-    return times
+            unit = timed(work["forward"], bench.device) / images["forward"]
+            if name == "forward":
+                found[name].append(unit)
+            else:
+                found[name].append(timed(work[name], bench.device) / images[name] / unit)
+    return found
 
 
-def cells(times: Mapping[str, Sequence[float]]) -> list[str]:
-    """The median over repeats of each ratio, with the smallest and largest."""
-    row = [f"{statistics.median(times['forward']) * 1000:.1f}"]
+def cells(found: Mapping[str, Sequence[float]]) -> list[str]:
+    """The median over repeats, with the smallest and largest."""
+    row = [f"{statistics.median(found['forward']) * 1000:.1f}"]
     for name in HEADINGS:
         if name == "forward":
             continue
-        ratios = [own / unit for own, unit in zip(times[name], times["forward"], strict=True)]
+        ratios = found[name]
         digits = 0 if min(ratios) >= 10 else 2
         low, middle, high = (f"{x:.{digits}f}" for x in (min(ratios), statistics.median(ratios), max(ratios)))
         row.append(f"{middle} ({low} .. {high})")
