@@ -65,9 +65,9 @@ def clusters_of(explained: Explained, kept: Kept) -> tuple[str, ...] | None:
 
 
 def seed_of(parameters: Parameters, explained: Explained, check: str) -> int:
-    """Return the seed of a check: SHA-256 over its resolved parameters, the case digest and its id."""
+    """Return the seed of a check: SHA-256 over its resolved parameters, the cases whatever their order, and its id."""
     resolved = json.dumps(parameters.model_dump(mode="json"), sort_keys=True)
-    return seed_from("check", resolved, explained.cases.digest, check)
+    return seed_from("check", resolved, explained.cases.unordered_digest, check)
 
 
 def refuse_degenerate(maps: Maps, kept: Kept) -> None:

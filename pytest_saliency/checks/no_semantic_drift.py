@@ -75,17 +75,19 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     drift.same_cases(before, after)
     mask, target = drift.kept_mask(before, after, parameters.keep)
     kept = common.keep(before, mask, drift.WHY[parameters.keep])
+    everyone = common.keep(before, np.ones_like(mask), "")
     a, b = before.maps(parameters.method, target), after.maps(parameters.method, target)
     common.refuse_degenerate(a, kept)
     size = drift.common_size(before, after)
     watch = common.clock()
     with watch.stage("measure"):
         values = drift.measure(a, b, kept.indices, parameters.top_fraction, size)
-        readouts = drift.readouts(before, after, parameters, kept, size)
+        readouts = drift.readouts(before, after, parameters, kept, everyone, size)
     limits = {name: getattr(parameters, name) for name in LIMITS if getattr(parameters, name) is not None}
     given = dict(values)
     if "max_accuracy_drop" in limits:
-        given["accuracy_drop"] = before.correct.astype(np.float64) - after.correct.astype(np.float64)
+        change = before.correct.astype(np.float64) - after.correct.astype(np.float64)
+        given["accuracy_drop"] = change[everyone.indices]
     with watch.stage("decide"):
         decision = decide(
             given,
@@ -97,6 +99,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
             kept=len(kept.indices),
             total=kept.total,
             clusters=common.clusters_of(before, kept),
+            all_clusters=common.clusters_of(before, everyone),
             blank_after=int((a.ok & ~b.ok)[kept.indices].sum()),
             readouts=readouts,
             seed=common.seed_of(parameters, before, check),

@@ -53,6 +53,7 @@ def decide(
     kept: int,
     total: int,
     clusters: Sequence[Hashable] | None = None,
+    all_clusters: Sequence[Hashable] | None = None,
     blank_after: int = 0,
     readouts: Mapping[str, object] | None = None,
     seed: int,
@@ -75,6 +76,9 @@ def decide(
         PASS is blocked when fewer than ``min_kept`` of the ``total`` cases were kept.
     clusters
         One name per kept image; numbers are averaged within a cluster and the clusters are the units.
+    all_clusters
+        The same with one name per number of ``accuracy_drop``; needed where ``clusters`` are given and accuracy is
+        over more images than the kept ones.
     blank_after
         How many kept images lost their map: those count as drift, not as undefined. Recorded only.
     readouts
@@ -104,7 +108,10 @@ def decide(
     if not 0 <= kept <= total:
         raise CriterionError(f"{kept} of {total} images were kept; that is impossible, check the counts.")
     units = Units(kept, clusters)
-    sizes = {name: _units_of(name, array, units).n for name, array in arrays.items()}
+    each = dict.fromkeys(arrays, units)
+    if ACCURACY in arrays:
+        each[ACCURACY] = _accuracy_units(arrays[ACCURACY].size, units, all_clusters)
+    sizes = {name: each[name].n for name in arrays}
     declared = [known[name] for name in known if name in limits]
     check_attainable(declared, limits, sizes, max_drifted_share, units, total, alpha)
 
@@ -112,7 +119,7 @@ def decide(
     legs: list[Leg] = []
     for name, array in arrays.items():
         entry = next(limited for limited in LIMITED if limited.name == name)
-        measure, leg = _mean(entry, array, limits.get(entry.limit), _units_of(name, array, units), alpha, seed)
+        measure, leg = _mean(entry, array, limits.get(entry.limit), each[name], alpha, seed)
         measures[name] = measure
         legs += [] if leg is None else [leg]
     if max_drifted_share is not None:
@@ -153,14 +160,11 @@ def decide(
         },
         smallest_detectable=_detectable(declared, measures, max_drifted_share, units.n, alpha),
         readouts={
-            "measures": {
-                name: _spread(_units_of(name, array, units).average(array), alpha, seed)
-                for name, array in arrays.items()
-            },
+            "measures": {name: _spread(each[name].average(array), alpha, seed) for name, array in arrays.items()},
             "p_fail_holm": adjusted,
             **(readouts or {}),
         },
-        notes=tuple(_notes(gates, int(lost.sum()), blank_after, clusters is not None, sizes, units)),
+        notes=tuple(_notes(gates, int(lost.sum()), blank_after)),
         alpha=alpha,
         seed=seed,
     )
@@ -195,9 +199,18 @@ def _check_limits(
             )
 
 
-def _units_of(name: str, array: FloatArray, units: Units) -> Units:
-    """Return the units of one measure; accuracy is judged on all cases, image by image where they are not the kept."""
-    return units if array.size == units.images else Units(array.size, None)
+def _accuracy_units(size: int, units: Units, clusters: Sequence[Hashable] | None) -> Units:
+    """Return the units of accuracy, which is judged on all cases: clusters wherever the other measures have them."""
+    if clusters is not None:
+        return Units(size, clusters)
+    if size == units.images:
+        return units
+    if units.clustered:
+        raise CriterionError(
+            f"{ACCURACY} holds {size} numbers and clusters {units.images} names; give all_clusters, one name for each"
+            " case, because images of one cluster are not independent for accuracy either."
+        )
+    return Units(size, None)
 
 
 def _mean(
@@ -325,15 +338,11 @@ def _spread(array: FloatArray, alpha: float, seed: int) -> dict[str, object]:
     }
 
 
-def _notes(
-    gates: Gates, lost: int, blank_after: int, clustered: bool, sizes: Mapping[str, int], units: Units
-) -> list[str]:
+def _notes(gates: Gates, lost: int, blank_after: int) -> list[str]:
     notes = ["FAIL alarms of all limits are adjusted together (Holm); bounds are unadjusted"]
     if lost:
         notes.append(f"{words.several(lost, 'undefined image')} counted as the worst value for PASS, the best for FAIL")
     if blank_after:
         notes.append(f"{words.several(blank_after, 'image')} had a map before and none after: counted as full drift")
-    if clustered and sizes.get(ACCURACY, units.n) != units.n:
-        notes.append("accuracy is judged image by image: its cases are not the clustered ones")
     notes += gates.sentences()
     return notes

@@ -34,7 +34,8 @@ class Gates:
                 f"{words.percent(self.undefined)} of the images are undefined, {words.percent(self.max_undefined)} are"
                 " allowed; look at why their maps before are blank or flat"
             )
-        if self.kept < self.min_kept * self.total:
+        # A quotient, because 0.55 x 20 is a little above 11 in floating point.
+        if self.total and self.kept / self.total < self.min_kept:
             found.append(
                 f"only {self.kept} of {self.total} images were kept, {words.percent(self.min_kept)} are needed;"
                 " look at where the predictions changed"

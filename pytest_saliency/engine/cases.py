@@ -247,11 +247,19 @@ class Cases:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over ids, labels, clusters, groups and image contents, in order."""
+        return self._digest(range(len(self)))
+
+    @cached_property
+    def unordered_digest(self) -> str:
+        """SHA-256 over the same in the order of the ids: equal for the same cases in another order."""
+        return self._digest(sorted(range(len(self)), key=lambda i: self.ids[i]))
+
+    def _digest(self, order: Iterable[int]) -> str:
         made = hashlib.sha256()
-        for i, case in enumerate(self.ids):
+        for i in order:
             group = "" if self.groups is None else self.groups[i]
             cluster = "" if self.clusters is None else self.clusters[i]
-            row = "\x1f".join((case, str(self.labels[i]), group, cluster, self.case_digests[i]))
+            row = "\x1f".join((self.ids[i], str(self.labels[i]), group, cluster, self.case_digests[i]))
             made.update(row.encode() + b"\x1e")
         return made.hexdigest()
 

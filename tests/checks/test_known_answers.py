@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.planted import PATCH, Planted
+from fixtures.planted import PATCH, MatchedFilters, Planted
 from pytest_saliency import (
     Cases,
     Explained,
@@ -58,12 +58,38 @@ def test_order_and_batch_size_change_no_decision(planted: Planted, sound: Explai
     order = np.random.default_rng(3).permutation(len(planted.labels))
     shuffled = Cases.from_arrays(planted.images[order], planted.labels[order], ids=[f"case-{i:04d}" for i in order])
     again = explain(Subject(sound.subject.model, layer="features"), shuffled, batch_size=7)
-    # Seeds follow the digest, and the digest follows the order, so the draws differ; the numbers must not.
     one = assert_class_sensitive(sound)
     two = assert_class_sensitive(again)
     assert one.per_image["id"] == two.per_image["id"]
     np.testing.assert_allclose(one.per_image["agreement"], two.per_image["agreement"], atol=1e-5)
     assert one.verdict is two.verdict
+    assert one.decision.seed == two.decision.seed, "another order must draw the same blocks and permutations"
+    swapped = assert_faithful(again, method="gradcam", top_k=0.04, min_advantage=0.0)
+    straight = assert_faithful(sound, method="gradcam", top_k=0.04, min_advantage=0.0)
+    assert straight.per_image["block"] == swapped.per_image["block"]
+    assert swapped.measures["advantage[blur]"].interval.low == pytest.approx(
+        straight.measures["advantage[blur]"].interval.low, abs=1e-4
+    )
+
+
+def test_order_changes_no_bound_of_accuracy(planted: Planted) -> None:
+    """Betting depends on the order of its numbers, so accuracy has to be ordered by id like everything else."""
+    order = np.random.default_rng(3).permutation(len(planted.labels))
+    straight = np.arange(len(order))
+    bounds = []
+    for chosen in (straight, order):
+        ids = [f"case-{i:04d}" for i in chosen]
+        cases = Cases.from_arrays(planted.images[chosen], planted.labels[chosen], ids=ids)
+        before, after = (
+            explain(Subject(MatchedFilters(jitter=jitter, seed=1), layer="features"), cases, device="cpu")
+            for jitter in (0.0, 0.2)
+        )
+        assert 0 < after.correct.sum() < len(cases)
+        with pytest.raises(ExplanationAssertionError) as caught:
+            assert_no_semantic_drift(before, after, method="gradcam", max_accuracy_drop=0.2)
+        interval = caught.value.result.measures["accuracy_drop"].interval
+        bounds.append((interval.low, interval.high))
+    assert bounds[0] == bounds[1]
 
 
 def test_the_same_run_gives_the_same_bytes(sound: Explained, tuned: Explained) -> None:

@@ -288,3 +288,35 @@ def test_read_outs_and_blank_after_are_carried() -> None:
     assert decision.readouts["accuracy"] == {"before": 0.9}
     assert decision.counts["blank after"] == 3
     assert any("counted as full drift" in note for note in decision.notes)
+
+
+def test_accuracy_of_clustered_cases_is_judged_by_cluster() -> None:
+    """Ten images of a patient rise and fall together: 200 of them are 20 numbers, whichever of them were kept."""
+    clusters = [f"patient {place // 10}" for place in range(200)]
+    wrong = 0
+    for seed in range(60):
+        outcome = np.repeat((np.random.default_rng(seed).random(20) < 0.3).astype(float), 10)
+        kept = np.flatnonzero(outcome == 0.0)
+        decision = decide(
+            {"iou_drop": np.zeros(kept.size), "accuracy_drop": outcome},
+            {"max_iou_drop": 0.9, "max_accuracy_drop": 0.3},
+            total=200,
+            clusters=[clusters[place] for place in kept],
+            all_clusters=clusters,
+        )
+        assert decision.measures["accuracy_drop"].n == 20
+        wrong += decision.verdict is Verdict.FAIL
+    assert rates.lower_bound(wrong, 60, 0.01) <= 0.05
+
+
+def test_accuracy_never_falls_back_to_images_where_there_are_clusters() -> None:
+    values = {"iou_drop": np.zeros(60), "accuracy_drop": np.zeros(80)}
+    limits = {"max_iou_drop": 0.4, "max_accuracy_drop": 0.3}
+    with pytest.raises(CriterionError, match="give all_clusters"):
+        decide(values, limits, total=80, clusters=[str(place // 2) for place in range(60)])
+
+
+@pytest.mark.parametrize(("kept", "blocked"), [(11, False), (10, True)])
+def test_a_share_of_kept_images_right_at_its_limit_is_enough(kept: int, blocked: bool) -> None:
+    decision = decide({"iou_drop": np.zeros(kept)}, {"max_iou_drop": 0.9}, total=20, min_kept=0.55)
+    assert (decision.verdict is Verdict.INCONCLUSIVE) is blocked

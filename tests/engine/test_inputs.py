@@ -276,6 +276,8 @@ def test_the_digest_sees_every_byte_and_the_order() -> None:
         base.subset([1, 0, 2, 3]),
     ]
     assert len({base.digest, *(o.digest for o in others)}) == 5
+    assert len({base.unordered_digest, *(o.unordered_digest for o in others)}) == 4
+    assert base.unordered_digest == others[-1].unordered_digest, "seeds must not depend on the order of the cases"
 
 
 def added(n: int = 6) -> tuple[Any, np.ndarray]:
