@@ -5,7 +5,10 @@ Nothing here imports torch, so that every room, the parser and the verifier can 
 
 from __future__ import annotations
 
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +37,38 @@ class DeviceError(SaliencyError):
 
 class CriterionError(SaliencyError):
     """A criterion is missing, out of range, or cannot be decided with the images at hand."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what ``error`` says, in one line without a full stop; its type where it says nothing."""
+    said = str(error).strip().splitlines()
+    return said[0].rstrip(". ") if said else type(error).__name__
+
+
+def raised(error: BaseException) -> str:
+    """Return "raised ValueError at models.py:42: no such size": what happened in the user's own code, and where.
+
+    The place is the innermost line outside of the standard library, the installed packages and this one; it is left
+    out where there is none.
+    """
+    place, said = _place(error), first_line(error)
+    words = f"raised {type(error).__name__}" + (f" at {place}" if place else "")
+    return f"{words}: {said}" if said != type(error).__name__ else words
+
+
+def _place(error: BaseException) -> str | None:
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{_shown(error.filename)}:{error.lineno}"
+    installed = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    foreign = (*installed, str(Path(__file__).parent), "<")
+    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in places if not file.startswith(foreign)]
+    return f"{_shown(own[-1][0])}:{own[-1][1]}" if own else None
+
+
+def _shown(file: str) -> str:
+    path, here = Path(file), Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else file
 
 
 @dataclass(frozen=True)

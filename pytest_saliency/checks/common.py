@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_saliency.checks.parameters import Parameters
+from pytest_saliency.decide.decision import NotAttainable
 from pytest_saliency.decide.randomness import seed_from
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
@@ -46,14 +47,25 @@ def keep(explained: Explained, mask: NDArray[np.bool_], reason: str) -> Kept:
     order = sorted(range(len(ids)), key=lambda i: ids[i])
     chosen = np.asarray([i for i in order if mask[i]], dtype=np.int64)
     left_out = len(ids) - len(chosen)
+    if not len(chosen):
+        raise NotAttainable(
+            f"there is no image to decide on: 'keep' leaves none of the {len(ids)} cases of {explained.cases.source}"
+            f" ({reason}). Check the weights, the preprocess and the order of the classes of model"
+            f" '{explained.subject.name}', or keep more.",
+            n=0,
+            needed=None,
+        )
     return Kept(chosen, len(ids), {reason: left_out} if left_out else {})
 
 
 def _need_two_classes(explained: Explained) -> None:
     cases = explained.cases
     if len(set(cases.labels)) == 1:
+        which = (
+            f"all {len(cases)} cases of {cases.source} have" if len(cases) > 1 else f"the case of {cases.source} has"
+        )
         raise CasesError(
-            f"all {len(cases)} cases of {cases.source} have one class, '{cases.class_name(cases.labels[0])}'; what a"
+            f"{which} one class, '{cases.class_name(cases.labels[0])}'; what a"
             " model looks at to tell classes apart cannot be judged on one. Give cases of at least two classes."
         )
 

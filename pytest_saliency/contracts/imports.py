@@ -5,6 +5,7 @@ The contract's folder and pytest's root become importable for the rest of the se
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_saliency.errors import SaliencyError
+from pytest_saliency.errors import SaliencyError, first_line, raised
 
 
 def make_importable(folders: Sequence[Path]) -> Callable[[], None]:
@@ -34,32 +35,49 @@ def make_importable(folders: Sequence[Path]) -> Callable[[], None]:
 def call(target: str, args: dict[str, Any], folders: Sequence[Path]) -> object:
     """Import ``target`` ("package.module:attribute") and return what it returns when called with ``args``.
 
-    ``folders`` are those the code may live in; they must be importable already. What the code itself raises passes
-    through unchanged: its traceback is what its author needs.
+    ``folders`` are those the code may live in; they must be importable already.
 
     Raises
     ------
     SaliencyError
-        No such module or attribute, a module of the same name from elsewhere, or something that is not callable.
+        No such module or attribute, a module of the same name from elsewhere, something that is not callable, or
+        anything the code itself raised, with its line; a ``SaliencyError`` of the code passes through.
     """
     module_name, _, attribute = target.partition(":")
     _refuse_namesake(module_name.split(".")[0], folders)
     try:
         found: Any = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise
+    except Exception as error:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        if name is not None and (module_name + ".").startswith(name + "."):
+            raise SaliencyError(
+                f"python: {target}: there is no module '{name}' in {' or '.join(map(str, folders))}, nor is one"
+                " installed; check the spelling, or install it."
+            ) from None
         raise SaliencyError(
-            f"python: {target}: there is no module '{error.name}' in {' or '.join(map(str, folders))}, nor is one"
-            " installed."
-        ) from None
+            f"python: {target}: importing '{module_name}' {raised(error)}. Mend it there; pytest --full-trace shows the"
+            " whole traceback."
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise SaliencyError(f"python: {target}: {_described(found)} has no attribute '{part}'.")
+            raise SaliencyError(f"python: {target}: {_described(found)} has no attribute '{part}'{_close(part, found)}")
         found = getattr(found, part)
     if not callable(found):
-        raise SaliencyError(f"python: {target} is a {type(found).__name__}; it must be a function to call.")
-    return found(**args)
+        raise SaliencyError(f"python: {target} is of type {type(found).__name__}; it must be a function to call.")
+    try:
+        return found(**args)
+    except SaliencyError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise SaliencyError(  # nothing inside ran
+                f"python: {target} cannot be called with args {args}: {first_line(error)}; change 'args' in the"
+                " contract."
+            ) from error
+        raise SaliencyError(
+            f"python: {target} {raised(error)}. Mend it there, or change what it is given ({args or 'no args'});"
+            " pytest --full-trace shows the whole traceback."
+        ) from error
 
 
 def _refuse_namesake(name: str, folders: Sequence[Path]) -> None:
@@ -75,6 +93,11 @@ def _refuse_namesake(name: str, folders: Sequence[Path]) -> None:
             f"python: module '{name}' was already imported from {file}, but this contract means {origin}. Give one of"
             " them another name, put it into a package, or run the contracts in two sessions."
         )
+
+
+def _close(word: str, found: object) -> str:
+    close = difflib.get_close_matches(word, dir(found), n=1)
+    return f"; did you mean '{close[0]}'?" if close else "; name a function that it defines."
 
 
 def _described(found: object) -> str:

@@ -7,8 +7,7 @@ xfail, JUnit and xdist as every other test does.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +69,10 @@ class ContractItem(pytest.Function):
     @classmethod
     def declared(cls, parent: ContractFile, contract: Contract, check: CheckItem) -> ContractItem:
         """Return the item of ``check``."""
+        from pytest_saliency.contracts.function import function_asking_for
         from pytest_saliency.contracts.policy import marks_of
 
-        function = _function(check.name, fixtures_of(contract, check))
+        function = function_asking_for(check.name, fixtures_of(contract, check))
         for mark in marks_of(check, contract.slug):
             function = mark(function)
         item: ContractItem = cls.from_parent(parent, name=check.name, callobj=function)
@@ -87,16 +87,20 @@ class ContractItem(pytest.Function):
 
     def setup(self) -> None:
         """Set fixtures up; one that the contract names and nobody defines is told as the contract's problem."""
+        __tracebackhide__ = True
         try:
             super().setup()
         except pytest.FixtureLookupError as error:
-            if error.argname not in fixtures_of(self.contract, self.check):
+            missing = str(error.argname)
+            if missing not in fixtures_of(self.contract, self.check):
                 raise
-            pytest.fail(
-                f"{self.check.check}: the contract names the fixture '{error.argname}', which no conftest.py or plugin"
-                f" here defines.\n{self._at(self._fixture_line(str(error.argname)))}",
-                pytrace=False,
-            )
+        else:
+            return
+        pytest.fail(  # out of the block, so that pytest's own error is not shown before it
+            f"{self.check.check}: the contract names the fixture '{missing}', which no conftest.py or plugin here"
+            f" defines; write it, or correct the name.\n{self._at(self._fixture_line(missing))}",
+            pytrace=False,
+        )
 
     def run(self, fixtures: dict[str, object]) -> None:
         """Decide the check, record it, and do with the verdict what the contract says."""
@@ -121,6 +125,8 @@ class ContractItem(pytest.Function):
         from pytest_saliency.report.longrepr import failure_block, shown_path
 
         error, line = excinfo.value, self.check.line
+        if self.config.getoption("fulltrace") and isinstance(error, SaliencyError):
+            return super().repr_failure(excinfo)
         if isinstance(error, ExplanationAssertionError):
             text = str(error)
             location = text.splitlines()[-1].removeprefix(shown_path(self.path, self.config) + ":")
@@ -170,6 +176,8 @@ class ContractItem(pytest.Function):
         for model in self.check.roles.values():
             if self.contract.models[model].fixture == name:
                 return self.contract.models[model].line
+        if self.check.cases.fixture == name:
+            return self.check.lines.get("cases") or self.contract.place("cases")[0]
         return self.check.line
 
 
@@ -184,18 +192,3 @@ def fixtures_of(contract: Contract, check: CheckItem) -> tuple[str, ...]:
         if spec is not None and spec.fixture is not None:
             found[spec.fixture] = None
     return tuple(found)
-
-
-def _function(name: str, fixtures: tuple[str, ...]) -> Callable[..., None]:
-    """Return a function that asks pytest for ``fixtures`` and runs the item that it belongs to."""
-
-    def check(request: pytest.FixtureRequest, **values: object) -> None:
-        __tracebackhide__ = True
-        item: ContractItem = request.node
-        item.run(values)
-
-    names = ("request", *(fixture for fixture in fixtures if fixture != "request"))
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    vars(check)["__signature__"] = inspect.Signature([inspect.Parameter(one, kind) for one in names])
-    check.__name__ = check.__qualname__ = name
-    return check

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_saliency.contracts.imports import call
 from pytest_saliency.contracts.weights import load_weights
-from pytest_saliency.errors import CasesError, SaliencyError, SubjectError
+from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,7 +166,7 @@ def _contrast(spec: Contrast, place: Place, class_names: Sequence[str] | None) -
             return word
         if word not in names:
             close = difflib.get_close_matches(word, list(names), n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = f"; did you mean '{close[0]}'?" if close else "."
             known = ", ".join(names) or "none, so that only indices can be used"
             raise SubjectError(f"contrast: there is no class '{word}'{hint} The cases' classes are: {known}.")
         return names[word]
@@ -195,7 +195,8 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
     cases = readers[kind]()
     if not isinstance(cases, Cases):
         raise CasesError(
-            f"cases from {kind} {value} are a {type(cases).__name__}; Cases are needed (Cases.from_arrays)."
+            f"cases from {kind} {value} are of type {type(cases).__name__}; return Cases, as Cases.from_arrays"
+            " makes them."
         )
     if kind == "python" and cases.source == "arrays":  # made in memory: say by whom
         cases = replace(cases, source=f"{kind} {value}")
@@ -211,25 +212,40 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
 
 def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
     import zipfile
+    import zlib
 
     import numpy as np
 
     from pytest_saliency.engine.cases import Cases
 
+    arrays: dict[str, Any] = {}
+    key = "images"
     if not path.is_file():
-        raise CasesError(f"cases are missing: there is no file {path}.")
+        raise CasesError(f"cases are missing: there is no file {path}; check the path.")
     try:
         # opened here, because numpy leaves the file open when it is no zip archive
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            if isinstance(stored, np.ndarray):
-                raise CasesError(f"{path} holds one array; an .npz file with 'images' and 'labels' is needed.")
-            arrays = {key: stored[key] for key in ("images", "labels", "ids") if key in stored.files}
-            found = stored.files
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CasesError(f"cases in {path} cannot be read without running code from the file: {error}.") from error
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise CasesError(f"{path} is no .npz file; numpy.savez(path, images=..., labels=...) writes one.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                found = stored.files
+                for key in (key for key in ("images", "labels", "ids") if key in found):
+                    arrays[key] = stored[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise CasesError(f"cases in {path} cannot be read: array '{key}': {first_line(error)}.") from error
+        raise CasesError(
+            f"cases in {path} cannot be read without running code from the file: array '{key}' holds Python objects."
+            " Save it as an array of numbers (or of texts, for ids)."
+        ) from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CasesError(f"cases in {path} cannot be read: {first_line(error)}. Write the file anew.") from error
     for key in ("images", "labels"):
         if key not in arrays:
-            raise CasesError(f"{path} has no array '{key}'; it has {', '.join(found) or 'none'}.")
+            raise CasesError(
+                f"{path} has no array '{key}'; it has {', '.join(found) or 'none'}. Save 'images' and 'labels'."
+            )
     return Cases.from_arrays(
         arrays["images"], arrays["labels"], ids=arrays.get("ids"), class_names=classes, source=source
     )
@@ -245,11 +261,16 @@ def _csv(path: Path, columns: Columns | None, classes: Sequence[str] | None, sou
             reader = csv.DictReader(file, restkey="", restval=None)
             header = list(reader.fieldnames or ())
             rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CasesError(f"cases in {path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise CasesError(f"cases in {path} cannot be read: it is not UTF-8; save it as UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        raise CasesError(f"cases in {path} cannot be read: {reason}. Check the path and the file.") from error
     for column in (names.image, names.label, *_declared(columns)):
         if column not in header:
-            raise CasesError(f"{path} has no column '{column}'; it has {', '.join(header) or 'no header'}.")
+            raise CasesError(
+                f"{path} has no column '{column}'; it has {', '.join(header) or 'no header'}. Map it in 'columns'."
+            )
     if not rows:
         raise CasesError(f"there are no cases in {path}; a check over nothing would prove nothing.")
     for line, row in rows:
@@ -297,6 +318,12 @@ def _labels(
             if classes is not None and label >= len(classes):
                 raise CasesError(f"{path}:{line}: label {label} is beyond the {len(classes)} classes of the contract.")
         return labels, classes
+    number = next(((line, word) for line, word in words if word.isascii() and word.isdecimal()), None)
+    if classes is None and number is not None:
+        raise CasesError(
+            f"{path}:{number[0]}: label '{number[1]}' is a number, but other labels are names; write all of one sort,"
+            " or list the names under 'classes'."
+        )
     names = list(classes) if classes is not None else sorted({word for _, word in words})
     order = {name: index for index, name in enumerate(names)}
     for line, word in words:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.errors import SubjectError, first_line
 from pytest_saliency.records.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NESTS = ("state_dict", "model_state_dict", "model", "net", "weights")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 LISTED = 3  # keys named in an error
+CUT_SHORT = "it may be cut short, a Git LFS pointer, or a web page saved under this name. Fetch it anew."
 
 
 class WeightsError(SubjectError):
@@ -47,7 +48,9 @@ def load_weights(model: nn.Module, path: Path, name: str, expected_sha256: str |
         weights of another architecture.
     """
     if not path.is_file():
-        raise WeightsError(f"weights of model '{name}' are missing: there is no file {path}.")
+        raise WeightsError(
+            f"weights of model '{name}' are missing: there is no file {path}. Put it there, or correct the path."
+        )
     try:
         digest = sha256_of_file(path)
     except OSError as error:
@@ -72,7 +75,8 @@ def _read(path: Path, name: str) -> object:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(
-                f"weights of model '{name}': {path} is not a readable safetensors file: {error}."
+                f"weights of model '{name}': {path} ({path.stat().st_size:,} bytes) is not a readable safetensors file:"
+                f" {first_line(error)}; {CUT_SHORT}"
             ) from error
     import torch
 
@@ -84,11 +88,10 @@ def _read(path: Path, name: str) -> object:
             " objects of other classes), and reading it could run any code. Save the state instead:"
             " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
         ) from None
-    except Exception as error:  # torch raises a dozen types for files that are not checkpoints
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception:  # torch raises a dozen types for files that are not checkpoints, few of them telling
         raise WeightsError(
-            f"weights of model '{name}': {path} is neither safetensors nor a checkpoint that"
-            f" torch.load(weights_only=True) reads: {reason}"
+            f"weights of model '{name}': {path} ({path.stat().st_size:,} bytes) is neither safetensors nor a checkpoint"
+            f" that torch.load(weights_only=True) reads; {CUT_SHORT}"
         ) from None
 
 
@@ -110,6 +113,7 @@ def _fit(read: object, wanted: set[str], path: Path, name: str) -> tuple[dict[st
         raise WeightsError(
             f"weights of model '{name}': {path} does not hold a state dict (names with tensors), nor one under"
             f" {', '.join(NESTS)}; it holds {_what(read)}."
+            " Save model.state_dict()."
         )
     found = {str(key): value for key, value in state.items()}
     for _ in PREFIXES:

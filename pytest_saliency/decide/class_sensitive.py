@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_saliency.decide import power, ranks, rates
+from pytest_saliency.decide import power, ranks, rates, words
 from pytest_saliency.decide.bootstrap import bca_mean
 from pytest_saliency.decide.class_sensitive_words import headline, notes
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
@@ -172,7 +172,8 @@ def _attainable(units: Units, max_agreement: float, alpha: float) -> int:
         )
     if units.n < needed:
         raise NotAttainable(
-            f"class_sensitive could not PASS with {units.n} {units.word} even if all of them were perfect:"
+            f"class_sensitive could not PASS with {words.several(units.n, units.word.removesuffix('s'))} even if all"
+            " of them were perfect:"
             f" at alpha {alpha:g} it needs {needed}; add images, or raise alpha.",
             n=units.n,
             needed=needed,

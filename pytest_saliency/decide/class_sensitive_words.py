@@ -59,7 +59,7 @@ def headline(
     if blocked:
         reason = (
             f"{words.percent(share)} of the images are undefined, {words.percent(max_undefined)} are allowed;"
-            " look at why their maps are blank or flat"
+            " their maps are blank, flat or not finite: check the weights, or choose another layer or method"
         )
         return f"not demonstrated: {reason}; {facts}"
     missing = next((leg for leg in legs if not leg.holds), legs[0])

@@ -32,7 +32,8 @@ class Gates:
         if self.undefined > self.max_undefined:
             found.append(
                 f"{words.percent(self.undefined)} of the images are undefined, {words.percent(self.max_undefined)} are"
-                " allowed; look at why their maps before are blank or flat"
+                " allowed; their maps before are blank, flat or not finite: check the weights, or choose another layer"
+                " or method"
             )
         # A quotient, because 0.55 x 20 is a little above 11 in floating point.
         if self.total and self.kept / self.total < self.min_kept:

@@ -165,8 +165,8 @@ def _checked(blocks: Mapping[str, Sequence[SwapBlock]], alpha: float) -> Sequenc
     needed = smallest_n(alpha)
     if not rows:
         raise NotAttainable(
-            "faithful has no two images of one predicted class to swap regions between; check the cases and which of"
-            " them 'keep' leaves.",
+            "faithful has no two images of one predicted class to swap regions between; it needs"
+            f" {needed} of one class, or a few of each. Add images, and check which of them 'keep' leaves.",
             n=0,
             needed=needed,
         )

@@ -36,7 +36,8 @@ def headline(
     if blocked:
         return (
             f"not demonstrated: more than {words.percent(max_undefined)} of the images are undefined;"
-            f" look at why their maps are blank or flat; {facts}"
+            " their maps are blank, flat or not finite: check the weights, or choose another layer or method;"
+            f" {facts}"
         )
     missing = next((leg for leg in legs if not leg.holds), legs[0])
     open_names = [name for name, measure in measures.items() if measure.verdict is not Verdict.PASS]

@@ -44,7 +44,9 @@ class Cases:
     def __post_init__(self) -> None:
         count = len(self.ids)
         if count == 0:
-            raise CasesError(f"there are no cases in {self.source}; a check over nothing would prove nothing.")
+            raise CasesError(
+                f"there are no cases in {self.source}; a check over nothing would prove nothing. Give images."
+            )
         columns = {
             "labels": self.labels,
             "images": self.images,
@@ -62,7 +64,7 @@ class Cases:
             seen.add(case)
         for case, label in zip(self.ids, self.labels, strict=True):
             if label < 0:
-                raise CasesError(f"case '{case}' has label {label}; labels count from 0.")
+                raise CasesError(f"case '{case}' has label {label}; labels count from 0. Correct it, or leave it out.")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,7 +149,7 @@ class Cases:
         """
         base = Path(root)
         if not base.is_dir():
-            raise CasesError(f"image folder {base} does not exist or is not a folder.")
+            raise CasesError(f"image folder {base} does not exist or is not a folder; check the path.")
         found = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         if not found:
             raise CasesError(
@@ -159,7 +161,7 @@ class Cases:
         if unknown:
             raise CasesError(
                 f"image folder {base} has a class folder '{unknown[0]}' that 'classes' does not list"
-                f" ({', '.join(names)})."
+                f" ({', '.join(names)}); list it, or move the folder away."
             )
         paths: list[Path] = []
         labels: list[int] = []
@@ -169,7 +171,7 @@ class Cases:
                     paths.append(path.relative_to(base))
                     labels.append(label)
         if not paths:
-            raise CasesError(f"image folder {base} holds no image ({', '.join(EXTENSIONS)}).")
+            raise CasesError(f"image folder {base} holds no image ({', '.join(EXTENSIONS)}); fill its folders.")
         return cls.from_files(paths, labels, root=base, class_names=names, source=str(root))
 
     @classmethod
@@ -228,7 +230,9 @@ class Cases:
         from pytest_saliency.decide.randomness import Stream, seed_from
 
         if n > len(self):
-            raise CasesError(f"sample asks for {n} cases, but {self.source} has {len(self)}.")
+            raise CasesError(
+                f"sample asks for {n} cases, but {self.source} has {len(self)}; ask for fewer, or add images."
+            )
         if n < 1:
             raise CasesError(f"sample asks for {n} cases; ask for at least one.")
         order = [int(i) for i in Stream(seed_from("sample", str(seed))).permutation(len(self))]
@@ -271,8 +275,12 @@ def _labels(values: Any, ids: tuple[str, ...], source: str) -> tuple[int, ...]:
     if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.all(array == np.round(array)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" and array.size:
-        example = f"case '{ids[0]}' has {array.flat[0]!r}" if ids else ""
-        raise CasesError(f"labels of {source} must be whole numbers from 0: {example}.")
+        value = array.flat[0]
+        example = value.item() if isinstance(value, np.generic) else value
+        raise CasesError(
+            f"labels of {source} must be class indices, whole numbers from 0, but the first, of case '{ids[0]}', is"
+            f" {example!r}; give the index of each class, and its name in class_names."
+        )
     return tuple(int(value) for value in array)
 
 

@@ -106,7 +106,10 @@ def explicit_table(contrast: Contrast, classes: int) -> Tensor:
     for target, others in contrast.classes.items():
         for index in (target, *others):
             if not 0 <= index < classes:
-                raise MethodError(f"contrast classes name class {index}, but the model has {classes} classes.")
+                raise MethodError(
+                    f"contrast classes name class {index}, but the model has {classes} classes"
+                    f" (0 .. {classes - 1}); correct it."
+                )
         table[target, list(others)] = 1.0
     return table
 
@@ -126,7 +129,7 @@ def confusion_table(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     if int(labels.max()) >= classes:
         raise MethodError(
             f"contrast 'confusion': a held-out case has label {int(labels.max())}, but the model has {classes} classes"
-            f" (0 .. {classes - 1})."
+            f" (0 .. {classes - 1}). Correct the label, or leave the case out."
         )
     table = torch.zeros(classes, classes)
     predicted = logits.argmax(1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_saliency.errors import CasesError
+from pytest_saliency.errors import CasesError, first_line, raised
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -57,7 +57,9 @@ class FileImage:
                     return _deep_grey(np.asarray(image), case, self.path)
                 array = np.array(image.convert("RGB"))
         except FileNotFoundError:
-            raise CasesError(f"image '{case}' is missing: there is no file {self.path}.") from None
+            raise CasesError(
+                f"image '{case}' is missing: there is no file {self.path}. Put it there, or take the case out."
+            ) from None
         except (
             UnidentifiedImageError,
             OSError,
@@ -66,7 +68,7 @@ class FileImage:
             Image.DecompressionBombError,
         ) as error:
             raise CasesError(
-                f"image '{case}' cannot be read ({self.path}): {_first_line(error)}. Repair or remove the file."
+                f"image '{case}' cannot be read ({self.path}): {_reason(error)}. Repair or remove the file."
             ) from None
         return torch.from_numpy(array).permute(2, 0, 1).to(torch.float32).div_(255.0).contiguous()
 
@@ -90,8 +92,8 @@ class DatasetImage:
             item = self.fetch(self.index)
         except Exception as error:
             raise CasesError(
-                f"image '{case}' cannot be read: the dataset raised {type(error).__name__}"
-                f" at index {self.index}: {_first_line(error)}"
+                f"image '{case}' cannot be read: the dataset, asked for item {self.index}, {raised(error)}. Repair that"
+                " item, or leave it out."
             ) from error
         image = item[0] if isinstance(item, tuple | list) else item
         if not isinstance(image, Tensor):
@@ -115,7 +117,7 @@ def as_pixels(pixels: Tensor, case: str) -> Tensor:
         raise CasesError(f"image '{case}' has type {pixels.dtype}; pixels must be uint8, or floating point in [0, 1].")
     made = pixels.to(torch.float32)
     if not torch.isfinite(made).all():
-        raise CasesError(f"image '{case}' holds NaN or infinite pixels.")
+        raise CasesError(f"image '{case}' holds NaN or infinite pixels. Repair or remove it.")
     low, high = float(made.min()), float(made.max())
     if low < 0.0 or high > 1.0:
         raise CasesError(
@@ -134,6 +136,7 @@ def _deep_grey(array: np.ndarray[Any, Any], case: str, path: Path) -> Tensor:
     return grey.unsqueeze(0).repeat(3, 1, 1)
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(".") if text else type(error).__name__
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "UnidentifiedImageError":  # Pillow's own words only repeat the path
+        return "it is not an image of a format that Pillow knows"
+    return first_line(error)

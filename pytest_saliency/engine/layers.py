@@ -195,8 +195,8 @@ def _auto(runner: Runner, pixels: Tensor, usable: list[LayerInfo]) -> LayerInfo:
         if bool((gradient != 0).any()) or bool(gradient.isnan().any()):
             return info
     raise SubjectError(
-        f"no layer of model '{subject.name}' has a spatial grid larger than 1x1 that its scores depend on; name a"
-        f" layer, or give reshape. {_list(usable)}"
+        f"no layer of model '{subject.name}' has a spatial grid larger than 1x1 that its scores depend on; check"
+        f" that the weights are trained ones, name a layer, or give reshape. {_list(usable)}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.errors import SubjectError, raised
 
 OutputSelector = int | str | Callable[[Any], Tensor] | None
 
@@ -48,8 +48,7 @@ def _pick(output: Any, selector: OutputSelector, name: str) -> Any:
             return selector(output)
         except Exception as error:
             raise SubjectError(
-                f"the output callable of model '{name}' raised {type(error).__name__}: {error}. The model returns"
-                f" {_describe(output)}."
+                f"the output callable of model '{name}' {raised(error)}. The model returns {_describe(output)}."
             ) from error
     if selector is not None and isinstance(output, Tensor):
         # Indexing a tensor would take one image's row for the whole batch.
@@ -72,7 +71,7 @@ def _pick(output: Any, selector: OutputSelector, name: str) -> Any:
         return output[selector]
     except (KeyError, IndexError, AttributeError, TypeError):
         raise SubjectError(
-            f"output={selector!r} does not fit model '{name}', which returns {_describe(output)}."
+            f"output={selector!r} does not fit model '{name}', which returns {_describe(output)}; name what it returns."
         ) from None
 
 
@@ -83,7 +82,7 @@ def _describe(output: Any) -> str:
         return f"a mapping with the keys {', '.join(map(str, list(output)[:8])) or '(none)'}"
     if isinstance(output, tuple | list):
         return f"a {type(output).__name__} of {len(output)}"
-    return f"a {type(output).__name__}"
+    return "None" if output is None else f"a {type(output).__name__}"
 
 
 def two_sided(logits: Tensor) -> tuple[Tensor, bool]:

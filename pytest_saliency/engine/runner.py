@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pytest_saliency.engine.outputs import two_sided
 from pytest_saliency.engine.subject import Subject
-from pytest_saliency.errors import SaliencyError, SubjectError
+from pytest_saliency.errors import SaliencyError, SubjectError, raised
 
 
 @contextlib.contextmanager
@@ -99,9 +99,7 @@ def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> obj
     except SaliencyError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         raise SubjectError(
-            f"model '{subject.name}' raised {type(error).__name__} on {len(pixels)} images of shape"
-            f" {tuple(pixels.shape[1:])}: {first}. Check that preprocess gives it the size and channels it was"
-            " trained with."
+            f"model '{subject.name}', given {len(pixels)} images of shape {tuple(pixels.shape[1:])},"
+            f" {raised(error)}. Check that preprocess gives it the size and channels it was trained with."
         ) from error

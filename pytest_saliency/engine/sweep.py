@@ -173,7 +173,7 @@ def _target_classes(
         case = indices[beyond[0]]
         raise CasesError(
             f"case '{cases.ids[case]}' has label {cases.labels[case]}, but model '{runner.subject.name}' has {count}"
-            f" classes (0 .. {count - 1})."
+            f" classes (0 .. {count - 1}). Correct the label, or take the model that was trained on these classes."
         )
     made: dict[str, Tensor] = {}
     for target in plan.targets:
