@@ -59,11 +59,16 @@ def raised(error: BaseException) -> str:
 def _place(error: BaseException) -> str | None:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{_shown(error.filename)}:{error.lineno}"
-    installed = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    foreign = (*installed, str(Path(__file__).parent), "<")
     places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    own = [(file, line) for file, line in places if not file.startswith(foreign)]
+    own = [(file, line) for file, line in places if not _foreign(Path(file))]
     return f"{_shown(own[-1][0])}:{own[-1][1]}" if own else None
+
+
+def _foreign(file: Path) -> bool:
+    if file.name.startswith("<") or not {"site-packages", "dist-packages"}.isdisjoint(file.parts):
+        return True
+    here = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parent)
+    return any(file.is_relative_to(folder) for folder in here)
 
 
 def _shown(file: str) -> str:

@@ -195,8 +195,7 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
     cases = readers[kind]()
     if not isinstance(cases, Cases):
         raise CasesError(
-            f"cases from {kind} {value} are of type {type(cases).__name__}; return Cases, as Cases.from_arrays"
-            " makes them."
+            f"cases from {kind} {value} are a {type(cases).__name__}; Cases are needed (Cases.from_arrays)."
         )
     if kind == "python" and cases.source == "arrays":  # made in memory: say by whom
         cases = replace(cases, source=f"{kind} {value}")
