@@ -107,10 +107,11 @@ class Cases:
         return cls(
             ids=names,
             labels=_labels(labels, names, source),
-            images=tuple(ArrayImage(image) for image in batch),
+            # Copied: images marked or augmented in place afterwards must not change cases made before.
+            images=tuple(ArrayImage(image.detach().clone()) for image in batch),
             groups=_texts(groups),
             clusters=_texts(clusters),
-            masks=tuple(torch.as_tensor(np.asarray(mask)) for mask in masks) if masks is not None else None,
+            masks=tuple(torch.as_tensor(np.array(mask)) for mask in masks) if masks is not None else None,
             class_names=_texts(class_names),
             source=source,
         )
@@ -182,7 +183,9 @@ class Cases:
         except TypeError:
             raise CasesError("the dataset has no length; a map-style dataset is needed.") from None
         targets = getattr(dataset, "targets", None)
-        labels = targets if targets is not None and len(targets) == count else [dataset[i][1] for i in range(count)]
+        # `targets` spares reading every image, but is what the dataset has before its target_transform.
+        spared = targets is not None and len(targets) == count and getattr(dataset, "target_transform", None) is None
+        labels = targets if spared else [dataset[i][1] for i in range(count)]
         names = tuple(str(i) for i in ids) if ids is not None else tuple(f"case-{i:04d}" for i in range(count))
         where = f"dataset {type(dataset).__name__}"
         return cls(

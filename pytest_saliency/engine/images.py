@@ -97,9 +97,11 @@ class DatasetImage:
             ) from error
         image = item[0] if isinstance(item, tuple | list) else item
         if not isinstance(image, Tensor):
+            if getattr(image, "mode", "L") in ("1", "P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+                image = image.convert("RGB")  # as files are read; palette indices and inks are not brightness
             array = np.asarray(image)
-            if array.ndim == 3 and array.shape[-1] in (1, 3, 4) and not isinstance(image, np.ndarray):
-                array = array[..., :3].transpose(2, 0, 1)  # a PIL image
+            if array.ndim == 3 and hasattr(image, "mode"):
+                array = array.transpose(2, 0, 1)
             elif array.ndim == 2:
                 array = array[None]
             image = torch.from_numpy(np.ascontiguousarray(array))

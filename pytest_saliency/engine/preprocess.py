@@ -139,8 +139,7 @@ def _to_channels(image: Tensor, channels: int, case: str) -> Tensor:
 def _resize(image: Tensor, size: int | tuple[int, ...], case: str) -> Tensor:
     spatial = tuple(image.shape[1:])
     if isinstance(size, int):  # the shorter side, as torchvision's Resize
-        scale = size / min(spatial)
-        target = tuple(size if s == min(spatial) else max(1, int(s * scale)) for s in spatial)
+        target = tuple(size * s // min(spatial) for s in spatial)
     else:
         target = _sizes(size, spatial, case, "resize")
     if target == spatial:

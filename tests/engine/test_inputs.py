@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pytest_saliency import Cases, Subject, explain
+from pytest_saliency.engine.preprocess import Preprocess
 from pytest_saliency.errors import CasesError, DeviceError, MethodError, SaliencyError
 
 from .helpers import TOLERANCE, raw, run, six
@@ -101,6 +102,17 @@ def test_resize_by_one_number_keeps_the_shape_of_the_image() -> None:
     model = make(ConvNet, 1108)
     images = pictures(2, (3, 24, 32), seed=4)
     assert run(model, images, preprocess={"resize": 12}).input_size == (12, 16)
+
+
+@pytest.mark.parametrize(("size", "crop"), [(224, 224), (40, 33), (31, 20), (64, 64)])
+@pytest.mark.parametrize("shape", [(190, 190), (71, 71), (57, 93), (101, 40), (64, 300)])
+def test_resize_and_crop_are_torchvisions(size: int, crop: int, shape: tuple[int, int]) -> None:
+    from torchvision.transforms.v2.functional import center_crop, resize
+
+    image = torch.from_numpy(pictures(1, (3, *shape))[0])
+    expected = center_crop(resize(image, [size], antialias=True), [crop, crop]).clamp(0, 1)
+    found = Preprocess.of({"resize": size, "center_crop": crop}).geometry(image, "case")
+    assert torch.equal(found, expected)
 
 
 def test_grey_images_become_three_channels() -> None:
@@ -354,3 +366,36 @@ def test_a_batch_needs_an_image(batch_size: int) -> None:
     model = make(ConvNet, 1108)
     with pytest.raises((SaliencyError, ValueError)):
         run(model, six(model), batch_size=batch_size).maps("gradcam")
+
+
+class Folder:
+    """A map-style dataset with the attributes of torchvision's."""
+
+    def __init__(self, image: Image.Image, shift: int | None) -> None:
+        self.image = image
+        self.targets = [1, 2, 3]
+        self.target_transform = None if shift is None else (lambda label: label + shift)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        label = self.targets[index]
+        return self.image, label if self.target_transform is None else self.target_transform(label)
+
+
+def test_labels_of_a_dataset_are_what_it_yields() -> None:
+    image = Image.new("RGB", (8, 8), (10, 20, 30))
+    assert Cases.from_dataset(Folder(image, None)).labels == (1, 2, 3)
+    assert Cases.from_dataset(Folder(image, -1)).labels == (0, 1, 2)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "RGBA", "LA", "1"])
+def test_pil_images_of_a_dataset_are_read_as_files_are(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray((pictures(1, (3, 8, 8))[0].transpose(1, 2, 0) * 255).astype(np.uint8)).convert(mode)
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    image.save(path)
+    with Image.open(path) as opened:
+        opened.load()
+        from_dataset = Cases.from_dataset(Folder(opened, None)).image(0)
+    assert torch.equal(from_dataset, Cases.from_files([path], [0]).image(0))
