@@ -38,7 +38,8 @@ class _Seen:
             self.refused = "inference"
             return output
         torch.set_grad_enabled(True)
-        self.leaf = first.detach().requires_grad_(True)
+        # Copied, because a layer may return its very input (dropout, identity), which others may change in place.
+        self.leaf = first.detach().clone().requires_grad_(True)
         # A fresh tensor goes on, so that an in-place operation behind the layer cannot overwrite what it returned.
         fresh = self.leaf.clone()
         if first is output:
@@ -69,11 +70,13 @@ class Capture:
     _leaf: Tensor
     _graph: Tensor
     _layout: Layout
+    _where: str
 
     def gradients(self, cotangents: Tensor) -> Tensor:
         """Return the gradients (K, N, Ch, *grid) of ``sum_c cotangents[k, n, c] * score[n, c]`` at the layer."""
         count = len(cotangents)
         cotangents = cotangents.to(self._graph.dtype)
+        found: Tensor | None
         try:
             (found,) = torch.autograd.grad(
                 self._graph,
@@ -85,15 +88,27 @@ class Capture:
             )
         except (RuntimeError, NotImplementedError):
             # An operation of the tail has no batching rule: the same products, one after the other.
-            rows = [
-                torch.autograd.grad(self._graph, self._leaf, row, retain_graph=True, allow_unused=True)[0]
-                for row in cotangents
-            ]
-            found = None if rows[0] is None else torch.stack(rows)
+            rows = [row for row in map(self._product, cotangents) if row is not None]
+            found = torch.stack(rows) if rows else None
         if found is None:
             found = torch.zeros(count, *self._leaf.shape, dtype=self._leaf.dtype, device=self._leaf.device)
-        read = self._layout.read(found.flatten(0, 1))
+        read = self._layout.read(_at_least_float32(found).flatten(0, 1))
         return read.reshape(count, -1, *read.shape[1:])
+
+    def _product(self, cotangent: Tensor) -> Tensor | None:
+        try:
+            return torch.autograd.grad(self._graph, self._leaf, cotangent, retain_graph=True, allow_unused=True)[0]
+        except (RuntimeError, NotImplementedError) as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise SubjectError(
+                f"the gradient from the scores back to {self._where} cannot be computed: {first} What follows the"
+                " layer must be differentiable; an in-place operation there is a common cause."
+            ) from error
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    """Return half precision as float32: sums over channels and positions would overflow or lose digits in it."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class NoGradientError(SubjectError):
@@ -138,8 +153,9 @@ def capture(
                 f"no gradient reaches layer '{layer_name}' of model '{subject.name}': what follows it detaches, runs"
                 " under no_grad, or does not use it. Choose another layer."
             )
-    activations = layout.read(tap.leaf.detach())
-    return Capture(scores.detach(), binary, activations, tap.leaf, scores, layout)
+    activations = layout.read(_at_least_float32(tap.leaf.detach()))
+    where = f"layer '{layer_name}' of model '{subject.name}'"
+    return Capture(_at_least_float32(scores.detach()), binary, activations, tap.leaf, scores, layout, where)
 
 
 class Tap:

@@ -15,11 +15,12 @@ from pytest_saliency.engine.batches import jittered, load_pixels, stream
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.contrast import confusion_table, explicit_table
 from pytest_saliency.engine.devices import resolve_device
-from pytest_saliency.engine.layers import LayerInfo, resolve_layer
+from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
 from pytest_saliency.engine.maps import Maps, judge
 from pytest_saliency.engine.methods.controls import ControlInput
 from pytest_saliency.engine.methods.evidence import GradientMethod
 from pytest_saliency.engine.methods.registry import CONTROLS, GRADIENT_METHODS, unknown_method
+from pytest_saliency.engine.outputs import two_sided
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.engine.sweep import Plan, Swept, sweep
@@ -64,6 +65,8 @@ def explain(
     for name in methods or ():
         if name not in GRADIENT_METHODS:
             raise unknown_method(name, ())
+    for target in targets:
+        _check_target(target)
     runner = Runner(subject, resolve_device(device))
     return Explained(runner, cases, batch_size, tuple(methods or GRADIENT_METHODS), tuple(targets), progress)
 
@@ -87,6 +90,7 @@ class Explained:
         self._maps: dict[tuple[str, str], Maps] = {}
         self._brought: dict[str, dict[str, Maps]] = {}
         self._jittered_scores: Tensor | None = None
+        self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
         self.cases = cases
         self.batch_size = batch_size
         self.passes: dict[str, int] = {}
@@ -114,7 +118,11 @@ class Explained:
         """The target layer, found with the first images."""
         pixels = load_pixels(self.cases, range(min(PROBED, self.batch_size, len(self.cases))), self.subject.preprocess)
         with self._runner.session():
-            return resolve_layer(self._runner, pixels)
+            torch.rand(1, device=self._runner.device)  # or a model that draws would draw the same in its first pass
+            observed = observe(self._runner, pixels)
+            found = resolve_layer(self._runner, pixels, observed)
+            self._probed, _ = two_sided(self.subject.select(observed.output, len(pixels)).float().cpu())
+        return found
 
     @property
     def logits(self) -> Tensor:
@@ -134,7 +142,7 @@ class Explained:
     @cached_property
     def predicted(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The top-1 class of each image, (N,); ties go to the lower index."""
-        return np.asarray(torch.sort(self.logits, dim=1, descending=True, stable=True).indices[:, 0].numpy())
+        return _top1(self.logits)
 
     @cached_property
     def correct(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -180,7 +188,7 @@ class Explained:
         if self._jittered_scores is None:
             self._own(self._methods[0], "given", "jitter")
         assert self._jittered_scores is not None
-        return np.asarray(self._jittered_scores.argmax(1).numpy() == self.predicted)
+        return np.asarray(_top1(self._jittered_scores) == self.predicted)
 
     def add_maps(
         self,
@@ -235,6 +243,7 @@ class Explained:
 
     def identity(self) -> dict[str, Any]:
         """Return what a record says of the subject: who it is, its layer, its input."""
+        self._runner.check_unchanged()
         return {
             **self.subject.identity(),
             "layer": self.layer.name,
@@ -251,7 +260,10 @@ class Explained:
     def _first(self) -> Swept:
         """The pass that everything else stands on."""
         targets = self._targets if "top1" in self._targets else ("top1", *self._targets)
-        return self._pass("capture", self._methods, targets, "")
+        swept = self._pass("capture", self._methods, targets, "")
+        if self._probed is not None:
+            self._runner.check_repeated(self._probed, swept.scores[: len(self._probed)])
+        return swept
 
     def _own(self, method: str, target: str, draw: str) -> Maps:
         key = (method, f"{draw}:{target}" if draw else target)
@@ -272,8 +284,7 @@ class Explained:
             return
         first = self._first  # makes its maps on the way
         if (method, target) not in self._maps:
-            if target not in TARGETS and not target.isdecimal():
-                raise MethodError(f"target {target!r} is not known; use {', '.join(TARGETS)} or a class index.")
+            _check_target(target)
             methods = self._methods if target not in first.classes else (method,)
             self._pass("capture", tuple({*methods, method}), (target,), "")
 
@@ -364,6 +375,15 @@ class Explained:
             return None
         progress = self._progress
         return lambda done, total: progress(f"{self.subject.name}: {stage}", done, total)
+
+
+def _top1(scores: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.asarray(torch.sort(scores, dim=1, descending=True, stable=True).indices[:, 0].numpy())
+
+
+def _check_target(target: str) -> None:
+    if target not in TARGETS and not (target.isascii() and target.isdecimal()):
+        raise MethodError(f"target {target!r} is not known; use {', '.join(TARGETS)} or a class index.")
 
 
 def _same_maps(one: dict[str, Maps], two: dict[str, Maps]) -> bool:

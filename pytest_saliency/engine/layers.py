@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +47,23 @@ class LayerInfo:
         return math.prod(self.grid) > 1
 
 
-def observe(runner: Runner, pixels: Tensor) -> tuple[LayerInfo, ...]:
-    """Run the model once on ``pixels`` and return every submodule's output that has a grid, in order of finish."""
+@dataclass(frozen=True)
+class Observed:
+    """One forward pass: every submodule's output that has a grid, in order of finish, and what the model returned."""
+
+    layers: tuple[LayerInfo, ...]
+    output: object
+
+
+def observe(runner: Runner, pixels: Tensor) -> Observed:
+    """Run the model once on ``pixels`` (N, C, *S) and return what was seen; call it inside the runner's session."""
     subject = runner.subject
     image = tuple(pixels.shape[2:])
     clock = 0
     begun: dict[str, int] = {}
     seen: dict[str, LayerInfo] = {}
     kept: list[Tensor] = []  # outputs stay alive, so that equal addresses mean equal tensors
+    flat: set[int] = set()
     broken: list[str] = []
     handles = []
 
@@ -84,6 +94,9 @@ def observe(runner: Runner, pixels: Tensor) -> tuple[LayerInfo, ...]:
             if layout is None or read is None or read.dim() < 3:
                 return
             kept.append(first)
+            if subject.reshape is None and layout.kind == "tokens" and _flattened(first, args, seen.values(), flat):
+                flat.add(first.data_ptr())
+                return
             grid = tuple(read.shape[2:])
             seen[name] = LayerInfo(
                 name,
@@ -104,13 +117,32 @@ def observe(runner: Runner, pixels: Tensor) -> tuple[LayerInfo, ...]:
                 handles.append(module.register_forward_pre_hook(before(name)))
                 handles.append(module.register_forward_hook(after(name)))
         with torch.no_grad():
-            runner.call(pixels)
+            output = runner.call(pixels)
     finally:
         for handle in handles:
             handle.remove()
     if not seen and broken:
         raise SubjectError(f"the reshape callable fits no layer of model '{subject.name}': {broken[-1]}.")
-    return tuple(sorted(seen.values(), key=lambda info: info.end))
+    return Observed(tuple(sorted(seen.values(), key=lambda info: info.end)), output)
+
+
+def _flattened(output: Tensor, args: object, before: Iterable[LayerInfo], flat: Set[int]) -> bool:
+    """Tell whether (N, a, b) is a flattened feature map, a channels of b positions, and not a tokens of b channels.
+
+    Where a is a square number, as 64 or 256 channels are, the shape alone would let it be read as a grid of tokens.
+    ``flat`` holds the addresses of outputs that were found to be flattened.
+    """
+    given = args[0] if isinstance(args, tuple) and args else None
+    if isinstance(given, Tensor):
+        if given.dim() > 3 and given.flatten(2).shape == output.shape:
+            return given.data_ptr() == output.data_ptr() and output.is_contiguous()
+        if given.data_ptr() in flat and given.shape == output.shape:
+            return True
+    rows, columns = output.shape[1:]
+    if rows == columns:
+        return False
+    maps = (info for info in before if info.layout.kind == "channels_first")
+    return any((info.shape[0], math.prod(info.grid)) == (rows, columns) for info in maps)
 
 
 def candidates(
@@ -119,18 +151,18 @@ def candidates(
     """Return the layers of ``module`` with a grid larger than 1x1, for a batch ``example`` (N, C, *S)."""
     runner = Runner(Subject(module, reshape=reshape), torch.device(device))
     with runner.session():
-        return tuple(info for info in observe(runner, example) if info.has_grid)
+        return tuple(info for info in observe(runner, example).layers if info.has_grid)
 
 
 def choose(module: nn.Module, example: Tensor, layer: str, reshape: Reshape = None) -> LayerInfo:
     """Return the layer that ``layer`` (``auto``, ``penultimate`` or a name) stands for, with ``example`` as input."""
     runner = Runner(Subject(module, layer=layer, reshape=reshape), torch.device("cpu"))
     with runner.session():
-        return resolve_layer(runner, example)
+        return resolve_layer(runner, example, observe(runner, example))
 
 
-def resolve_layer(runner: Runner, pixels: Tensor) -> LayerInfo:
-    """Return the subject's target layer, found with the batch ``pixels``; call it inside the runner's session.
+def resolve_layer(runner: Runner, pixels: Tensor, observed: Observed) -> LayerInfo:
+    """Return the subject's target layer from what was observed on ``pixels``; call it inside the runner's session.
 
     Raises
     ------
@@ -139,8 +171,7 @@ def resolve_layer(runner: Runner, pixels: Tensor) -> LayerInfo:
         lists the candidates with their shapes.
     """
     subject = runner.subject
-    everything = observe(runner, pixels)
-    usable = [info for info in everything if info.has_grid]
+    usable = [info for info in observed.layers if info.has_grid]
     if isinstance(subject.layer, nn.Module):
         name = next((n for n, m in subject.model.named_modules() if m is subject.layer), None)
         if not name:

@@ -4,50 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.precision import full_float32
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.errors import SaliencyError, SubjectError, raised
+
+# Share of the largest score: far above what another batch size does, far below dropout or statistics of a batch.
+REPEATS_WITHIN = 1e-3
+ROUNDINGS = 16  # in half precision rounding alone exceeds that share
 
 
 @contextlib.contextmanager
 def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode, float32 matrix products, no autocast, on ``device``; everything restored on the way out.
+    """Evaluation mode, full float32 products, no autocast, nothing compiled, on ``device``; restored on the way out.
 
     Restored after success, an exception or an interrupt: train/eval flag of every submodule, device of the
-    parameters, the random states of torch, NumPy and Python, the TF32 switches, gradient mode. Parameters,
+    parameters, the random states of torch, NumPy and Python, the precision of products, gradient mode. Parameters,
     ``.grad`` and ``requires_grad`` are never written.
     """
     flags = [(module, module.training) for module in model.modules()]
     home = _home(model)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     cuda = [device] if device.type == "cuda" else []
     try:
         with (
             torch.inference_mode(False),  # the caller may be in it, and no gradient would be recorded
             torch.random.fork_rng(devices=cuda),
             torch.autocast(device.type, enabled=False),
+            full_float32(),
+            _eager(),
         ):
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
             model.eval()
             if home is not None and home != device:
                 model.to(device)
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         if home is not None and home != device:
             model.to(home)
         for module, training in flags:
             module.training = training
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+def _eager() -> contextlib.AbstractContextManager[object]:
+    """Run what torch.compile has made as it was written: a compiled graph does not see hooks placed afterwards."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and its import takes seconds
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _home(model: nn.Module) -> torch.device | None:
@@ -58,22 +71,59 @@ def _home(model: nn.Module) -> torch.device | None:
 
 @dataclass(frozen=True)
 class Runner:
-    """A subject on a device. Use its methods inside :meth:`session`."""
+    """A subject on a device. Use its methods inside :meth:`session`.
+
+    ``state`` is the model's fingerprint when the runner was made; everything it gives out is about that state.
+    """
 
     subject: Subject
     device: torch.device
+    state: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", self.subject.fingerprint())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's own floating-point type, float32 if it has no parameters."""
+        return next((p.dtype for p in self.subject.model.parameters() if p.is_floating_point()), torch.float32)
+
+    def check_unchanged(self) -> None:
+        """Raise a SubjectError if the model's numbers changed since: maps made before and after must not mix."""
+        if self.subject.fingerprint() != self.state:
+            raise SubjectError(
+                f"the weights of model '{self.subject.name}' changed after explain() was called on it, so its earlier"
+                " state can no longer be explained or recorded. To compare before with after training, explain a"
+                " copy.deepcopy of the model made before."
+            )
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Hold the model in evaluation on the device; see :func:`untouched`."""
+        """Hold the model in evaluation on the device; see :func:`untouched` and :meth:`check_unchanged`."""
+        self.check_unchanged()
         with untouched(self.subject.model, self.device):
             yield
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Return class scores (N, C) without gradients; ``pixels`` is a batch after geometry, in [0, 1]."""
-        with torch.inference_mode():
+        with torch.no_grad():  # under inference_mode whatever a model caches would be unusable in training
             logits, _ = two_sided(self.logits(pixels))
         return logits.clone()
+
+    def check_repeated(self, once: Tensor, again: Tensor) -> None:
+        """Raise a SubjectError if scores (n, C) of the same images, in other company, are not the same.
+
+        Scores that are not finite are somebody else's to report.
+        """
+        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self.dtype).eps)
+        largest = float(torch.nan_to_num(once).abs().max())
+        if bool(((once - again).abs() > share * largest).any()):
+            raise SubjectError(
+                f"model '{self.subject.name}' scores one image differently from call to call or from batch to batch,"
+                " also in evaluation mode, so no verdict on it could be repeated. Common causes are functional dropout"
+                " without training=self.training, normalisation by statistics of the batch, and a tensor that is"
+                " changed in place while the target layer's output still shares its memory."
+            )
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return the model's own logits (N, C) or (N, 1) under the caller's gradient mode."""
@@ -85,11 +135,10 @@ class Runner:
 
     def model_input(self, pixels: Tensor) -> Tensor:
         """Return the normalised batch on the device, in the model's own floating-point type."""
-        if pixels.is_inference():  # made by a caller under inference_mode; no graph may hold such a tensor
-            pixels = pixels.clone()
-        made = self.subject.preprocess.normalise(pixels.to(self.device, non_blocking=True))
-        dtype = next((p.dtype for p in self.subject.model.parameters() if p.is_floating_point()), made.dtype)
-        return made.to(self.device, dtype)
+        # A copy, because a callable or a first layer may work in place, and the same pixels are used again; made here,
+        # so that no graph holds a tensor that a caller under inference_mode brought.
+        made = self.subject.preprocess.normalise(pixels.to(self.device, non_blocking=True, copy=True))
+        return made.to(self.device, self.dtype)
 
 
 def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> object:

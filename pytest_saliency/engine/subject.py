@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pytest_saliency.engine.contrast import Contrast
 from pytest_saliency.engine.layout import Reshape
@@ -63,6 +63,7 @@ class Subject:
         self.name = name or type(model).__name__
         self.source = source or f"{type(model).__module__}.{type(model).__qualname__}"
         self.weights_sha256 = weights_sha256
+        self._hashed: tuple[tuple[int, ...], str] | None = None
 
     def __repr__(self) -> str:
         layer = self.layer if isinstance(self.layer, str) else type(self.layer).__name__
@@ -72,9 +73,31 @@ class Subject:
         """Return the logits of ``count`` images in what the model returned."""
         return select_logits(output, self.output, self.name, count)
 
-    @cached_property
+    @property
     def state_sha256(self) -> str:
-        """SHA-256 over names, types, shapes and bytes of parameters and buffers, in the order of their names."""
+        """SHA-256 over names, types, shapes and bytes of parameters and buffers, in the order of their names.
+
+        Made again only when the model has changed.
+        """
+        now = self.fingerprint()
+        if self._hashed is None or self._hashed[0] != now:
+            self._hashed = now, self._sha256()
+        return self._hashed[1]
+
+    def fingerprint(self) -> tuple[int, ...]:
+        """Return one checksum a parameter and floating-point buffer: cheap, and training changes it.
+
+        Taken from the numbers themselves, because writing through ``.data`` leaves no trace in a tensor's version.
+        """
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        return tuple(
+            int(tensor.detach().view(bits[tensor.element_size()]).sum(dtype=torch.int64))
+            for tensor in tensors
+            if tensor.is_floating_point() and not is_lazy(tensor)
+        )
+
+    def _sha256(self) -> str:
         made = hashlib.sha256()
         for key, value in sorted(self.model.state_dict().items()):
             if isinstance(value, Tensor):
