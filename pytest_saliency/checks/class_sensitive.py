@@ -106,7 +106,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         check=check,
         method=first.method,
         method_version=first.version,
-        decision=decision,
+        decision=common.with_warnings(decision, kept, first, second),
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
         cases=common.case_record(one, kept),

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_saliency.checks.parameters import Parameters
-from pytest_saliency.decide.decision import NotAttainable
+from pytest_saliency.decide.decision import Decision, NotAttainable
 from pytest_saliency.decide.randomness import seed_from
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
@@ -92,6 +92,20 @@ def refuse_degenerate(maps: Maps, kept: Kept) -> None:
         )
 
 
+def with_warnings(decision: Decision, kept: Kept, *maps: Maps) -> Decision:
+    """Return the decision with a note for every warning that the maps of the kept images carry."""
+    notes = []
+    for one in maps:
+        contrast = one.details.get("contrast")
+        without = 0 if contrast is None else int((~contrast[kept.indices].any(axis=1)).sum())
+        if without:
+            notes.append(
+                f"{one.method} has no contrast class for {without} of {len(kept.indices)} {one.target} maps, which"
+                " are therefore Grad-CAM's"
+            )
+    return replace(decision, notes=(*decision.notes, *dict.fromkeys(notes)))
+
+
 def clock() -> Clock:
     """Return a running stopwatch for the stages of a check."""
     return Clock()
@@ -134,7 +148,7 @@ def execution_record(explained: Mapping[str, Explained], seconds: Mapping[str, f
     first = next(iter(explained.values()))
     return {
         "device": first.device,
-        "precision": "float32",
+        "precision": str(first.runner.dtype).removeprefix("torch."),
         "batch": first.batch_size,
         "threads": torch.get_num_threads(),
         "passes": {role: dict(one.passes) for role, one in explained.items()},

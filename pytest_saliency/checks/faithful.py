@@ -145,7 +145,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         check=check,
         method=own.method,
         method_version=own.version,
-        decision=decision,
+        decision=common.with_warnings(decision, kept, own, *others.values()),
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
         cases=common.case_record(one, kept, repeats),

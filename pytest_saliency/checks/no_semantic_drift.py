@@ -133,7 +133,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         check=check,
         method=a.method,
         method_version=a.version,
-        decision=decision,
+        decision=common.with_warnings(decision, kept, a, b),
         parameters=parameters.model_dump(mode="json"),
         subjects={"before": before.identity(), "after": after.identity()},
         cases=common.case_record(before, kept),

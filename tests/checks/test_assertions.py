@@ -25,6 +25,7 @@ from pytest_saliency import (
     assert_no_semantic_drift,
     explain,
 )
+from pytest_saliency.checks.registry import KINDS
 
 
 def test_a_list_of_methods_is_a_conjunction(sound: Explained) -> None:
@@ -182,3 +183,20 @@ def test_messages_say_measured_and_limit_together(sound: Explained, cheating: Ex
     assert f"{measured:.2f}" in text
     assert "0.10" in text
     assert not np.isnan(measured)
+
+
+def test_images_without_a_contrast_class_are_noted(cases: Cases) -> None:
+    """CASE without a contrast is Grad-CAM, and a reader of its verdict has to know."""
+    contrast = {"select": "explicit", "classes": {0: [1]}}
+    one = explain(Subject(MatchedFilters(), layer="features", contrast=contrast), cases, device="cpu")
+    result = KINDS["class_sensitive"].run({"model": one}, KINDS["class_sensitive"].parameters(method="case"))
+    without = int((one.predicted != 0).sum())
+    assert any(
+        note.startswith(f"case[explicit] has no contrast class for {without} of {len(cases)} top1 maps")
+        for note in result.decision.notes
+    )
+
+
+def test_the_record_says_which_precision_the_model_has(cases: Cases) -> None:
+    one = explain(Subject(MatchedFilters().double(), layer="features"), cases, device="cpu")
+    assert assert_class_sensitive(one).execution["precision"] == "float64"
