@@ -116,13 +116,30 @@ def test_checks_of_one_contract_share_passes(pytester: pytest.Pytester, write: W
 
 
 @pytest.mark.parametrize("style", ["long", "short", "native", "auto"])
-def test_an_unexpected_exception_keeps_its_traceback(pytester: pytest.Pytester, write: Write, style: str) -> None:
-    write(SENSITIVE, head=_exploding_head())
-    (pytester.path / "exploding.py").write_text("def build():\n    return {}['no such key']\n")
+def test_an_exception_of_our_own_keeps_its_traceback(
+    pytester: pytest.Pytester, write: Write, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    def broken(*args: object) -> object:
+        return {}["no such key"]
+
+    monkeypatch.setattr("pytest_saliency.contracts.running.make_subject", broken)
+    write(SENSITIVE)
     result = pytester.runpytest_inprocess(f"--tb={style}")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*exploding.py*", "*KeyError: 'no such key'*"])
+    result.stdout.fnmatch_lines(["*test_outcome.py*", "*KeyError: 'no such key'*"])
     result.stdout.fnmatch_lines(["saliency: 1 check: 1 ERROR"])
+
+
+def test_an_exception_of_the_users_code_is_a_sentence_and_a_traceback_on_request(
+    pytester: pytest.Pytester, write: Write
+) -> None:
+    write(SENSITIVE, head=_exploding_head())
+    (pytester.path / "exploding.py").write_text("def build():\n    return {}['no such key']\n")
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["sensitive: python: exploding:build raised KeyError at exploding.py:2:*"])
+    result.stdout.no_fnmatch_line("*return {}*")
+    whole = pytester.runpytest_inprocess("--full-trace")
+    whole.stdout.fnmatch_lines(["*return {}*", "*KeyError: 'no such key'*"])
 
 
 def _exploding_head() -> str:

@@ -151,7 +151,15 @@ def test_measured_values_show_the_bound_that_decides() -> None:
         ">": "median advantage undefined (bound -1.00) <= 0.00",
     }
     for side, one in sides.items():
-        assert measured_text({"decision": {"measures": {"x": one}}}) == expected[side]
+        record = {"criterion": {f"max_{one['name']}": one["limit"]}, "decision": {"measures": {"x": one}}}
+        assert measured_text(record) == expected[side]
+
+
+def test_measured_values_leave_out_what_has_no_declared_limit() -> None:
+    declared = measure("a", "IoU drop", 0.12, 0.05, 0.15, limit=0.4, side="<=", verdict="PASS")
+    beside = measure("b", "share that is no noise", 0.9, 0.85, 0.95, limit=0.5, side=">", verdict="PASS")
+    record = {"criterion": {"max_a": 0.4}, "decision": {"measures": {"a": declared, "b": beside}}}
+    assert measured_text(record) == "mean IoU drop 0.12 (bound 0.15) <= 0.40"
     assert measured_text({"headline": "nothing measured"}) == "nothing measured"
 
 
