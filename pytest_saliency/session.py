@@ -5,6 +5,7 @@ Under pytest-xdist each worker is a session of its own.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def json_path(config: pytest.Config) -> Path | None:
     """Return where the JSON report goes: from the command line relative to the cwd, from ini to the root."""
     given = config.getoption("saliency_json")
     if given:
-        return config.invocation_params.dir / str(given)
+        return Path(os.path.normpath(config.invocation_params.dir / str(given)))
     declared = config.getini("saliency_json")
     return config.rootpath / str(declared) if declared else None
 
