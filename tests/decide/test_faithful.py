@@ -33,7 +33,9 @@ def test_own_evidence_passes_with_every_fill() -> None:
     blocks = {"blur": blocks_of(world(rng, 1.0)), "mean": blocks_of(world(rng, 0.8))}
     decision = decide(blocks, 0.2)
     assert decision.verdict is Verdict.PASS
-    assert {leg.name for leg in decision.legs} == {"swap[blur]", "margin[blur]", "swap[mean]", "margin[mean]"}
+    assert {leg.name for leg in decision.legs} == {
+        f"{leg}[{fill}]" for leg in ("swap", "margin", "images") for fill in ("blur", "mean")
+    }
     for fill, truth in (("blur", 1.0), ("mean", 0.8)):
         measure = decision.measures[f"advantage[{fill}]"]
         assert measure.interval.low < truth < measure.interval.high
@@ -167,15 +169,17 @@ def test_undefined_pairs_count_against_the_method_for_pass() -> None:
 
 
 def test_what_cannot_pass_is_refused_with_the_number_needed() -> None:
-    with pytest.raises(NotAttainable, match=r"3 images in 1 block .*6 ways .*needs 4 images") as caught:
+    with pytest.raises(NotAttainable, match=r"3 images in 1 block .*6 ways .*needs 5 images") as caught:
         decide({"blur": blocks_of(np.eye(3), classes=np.zeros(3, dtype=int))})
-    assert (caught.value.n, caught.value.needed) == (3, 4)
-    assert decide({"blur": blocks_of(np.eye(4), classes=np.zeros(4, dtype=int))}).verdict is Verdict.PASS
+    assert (caught.value.n, caught.value.needed) == (3, 5)
+    with pytest.raises(NotAttainable, match="24 ways to swap regions and 16 sign patterns"):
+        decide({"blur": blocks_of(np.eye(4), classes=np.zeros(4, dtype=int))})
+    assert decide({"blur": blocks_of(np.eye(5), classes=np.zeros(5, dtype=int))}).verdict is Verdict.PASS
     with pytest.raises(NotAttainable, match="no two images of one predicted class"):
         decide({"blur": []})
     with pytest.raises(NotAttainable, match="draws 9,999 permutations"):
         decide({"blur": blocks_of(world(np.random.default_rng(0), 1.0))}, alpha=1e-4)
-    blocks = {"blur": blocks_of(np.eye(4), classes=np.zeros(4, dtype=int))}
+    blocks = {"blur": blocks_of(np.eye(5), classes=np.zeros(5, dtype=int))}
     with pytest.raises(NotAttainable, match=r"difference to gradcam with 4 images.*needs 5"):
         decide(blocks, against=against(1.0, 4))
 
@@ -217,3 +221,19 @@ def test_maps_that_know_nothing_do_not_pass_by_what_undefined_images_lend() -> N
         assert decision.verdict is Verdict.INCONCLUSIVE
         assert decision.measures["advantage[blur]"].p_pass == 1.0
         assert decision.measures["advantage[blur]"].estimate == pytest.approx(0.0, abs=1e-12)
+
+
+def test_advantages_that_vary_between_images_do_not_widen_the_error() -> None:
+    """Mean advantage 0, own effects three times as variable as the others': the swap test alone errs too often."""
+    runs, n = 300, 40
+    passed = swap_alone = 0
+    for run in range(runs):
+        rng = np.random.default_rng([run, 18])
+        drops = rng.normal(0.0, 1.0, (n, n))
+        np.fill_diagonal(drops, rng.normal(0.0, 3.0, n))
+        decision = decide({"blur": blocks_of(drops, classes=np.zeros(n, dtype=int))}, seed=run)
+        passed += decision.verdict is Verdict.PASS
+        swap_alone += next(leg for leg in decision.legs if leg.name == "swap[blur]").holds
+    assert swap_alone > passed
+    assert rates.lower_bound(passed, runs, 0.01) <= 0.05
+    assert rates.lower_bound(swap_alone, runs, 0.01) > 0.05

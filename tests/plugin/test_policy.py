@@ -44,7 +44,9 @@ def test_a_known_failure_does_not_excuse_an_error(pytester: pytest.Pytester, wri
     write(EXCUSED.replace("after: cheat", "after: gone"), head=_head_with("gone: {python: 'toy:gone'}"))
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["kept: python: toy:gone: module 'toy' has no attribute 'gone'; name a function that it defines."])
+    result.stdout.fnmatch_lines(
+        ["kept: python: toy:gone: module 'toy' has no attribute 'gone'; name a function that it defines."]
+    )
 
 
 def test_an_expired_exception_counts_again_and_says_so(pytester: pytest.Pytester, write: Write) -> None:
