@@ -233,7 +233,7 @@ RUNS = {
         "class_sensitive could not PASS with 3 images ... it needs 5; add", contract(cases=FEW)
     ),
     "few: faithful": check(
-        "faithful has no two images ... it needs 4 of one class", contract(cases=FEW, check=FAITHFUL)
+        "faithful has no two images ... it needs 5 of one class", contract(cases=FEW, check=FAITHFUL)
     ),
     "few: no_semantic_drift": check(
         "no_semantic_drift could not PASS with its 3 images ... needs 8, there are 3; add",
