@@ -78,8 +78,3 @@ class Stream:
             order = np.argsort(words, kind="stable")
             if count < 2 or bool(np.all(np.diff(words[order]) > 0)):
                 return order.astype(np.int64)
-
-
-def permutation(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the permutation of ``range(count)`` that belongs to ``seed``."""
-    return Stream(seed, "permutation").permutation(count)
