@@ -22,13 +22,16 @@ class Evidence:
     shared
         Mean gradient over the contrast set, (N, K, P); None where the method asked for none.
     contrast
-        0/1 matrix (N, C) of the contrast classes; rows may be empty.
+        Weights (N, C) of the contrast classes, 0 for all others; rows may be empty.
+    head
+        Rows (N, K) of the linear layer behind the pooling, for the target class; None unless the method needs them.
     """
 
     activations: Tensor
     gradients: Tensor
     shared: Tensor | None = None
     contrast: Tensor | None = None
+    head: Tensor | None = None
 
     @cached_property
     def pooled(self) -> Tensor:
@@ -52,13 +55,18 @@ class RawMaps:
 
 @dataclass(frozen=True)
 class GradientMethod:
-    """A method computed from one capture pass. ``version`` changes whenever its numbers do."""
+    """A method computed from one capture pass. ``version`` changes whenever its numbers do.
+
+    ``contrastive`` methods get the contrast gradients, those that need the ``head`` the rows of the linear layer
+    behind the pooling (an error where the model is not built that way).
+    """
 
     name: str
     version: int
     compute: Callable[[Evidence], RawMaps]
     source: str
     contrastive: bool = False
+    head: bool = False
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:

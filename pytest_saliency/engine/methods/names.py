@@ -1,7 +1,73 @@
-"""The names of the built-in attribution methods, for those who must know them without importing torch."""
+"""The names of attribution methods and their variants, for those who must know them without importing torch.
+
+A name is ``base`` or ``base[variant,...]``, as in ``scorecam[channels:64]``: the form that records show.
+"""
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_saliency.errors import MethodError
+
 GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "case")
-CONTROLS = ("random", "centre", "class_mean")
-METHOD_NAMES = GRADIENT_METHODS + CONTROLS
+"""Computed together by the first pass, whichever of them is asked for."""
+FURTHER_METHODS = ("cam", "eigencam")
+"""Computed from a capture pass too, when they are asked for."""
+PERTURBATION_METHODS = ("scorecam", "ablationcam")
+CONTROLS = ("random", "centre", "edges", "mean_map", "class_mean", "random_model")
+METHOD_NAMES = GRADIENT_METHODS + FURTHER_METHODS + PERTURBATION_METHODS + CONTROLS
+
+VARIANTS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
+    "case": {"elementwise": re.compile("elementwise"), "shared_only": re.compile("shared_only")},
+    "scorecam": {"reference-code": re.compile("reference-code"), "channels:<n>": re.compile(r"channels:[1-9]\d*")},
+    "ablationcam": {"relative": re.compile("relative")},
+}
+"""What may stand in the brackets of each method; each at most once."""
+
+
+@dataclass(frozen=True, order=True)
+class MethodName:
+    """A built-in method and its variants, in the order of ``VARIANTS``."""
+
+    base: str
+    variants: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.base}[{','.join(self.variants)}]" if self.variants else self.base
+
+    def option(self, key: str) -> str | None:
+        """Return what follows ``key:`` in the brackets, or None."""
+        return next((text.removeprefix(f"{key}:") for text in self.variants if text.startswith(f"{key}:")), None)
+
+
+def parse_method(text: str) -> MethodName | None:
+    """Return the built-in method that ``text`` names; None if its base is no built-in method.
+
+    Raises
+    ------
+    MethodError
+        The base is built in, but what stands in the brackets is none of its variants.
+    """
+    base, bracket, rest = text.partition("[")
+    if base not in METHOD_NAMES:
+        return None
+    if not bracket:
+        return MethodName(base)
+    known = VARIANTS.get(base, {})
+    words = rest.removesuffix("]").split(",") if rest.endswith("]") else []
+    if not known:
+        raise MethodError(f"method {text!r} is not known: {base!r} has no variants; write {base!r}.")
+    found: dict[str, str] = {}
+    for word in words or [rest]:
+        key = next((key for key, pattern in known.items() if pattern.fullmatch(word.strip())), None)
+        if key is None or key in found:
+            close = difflib.get_close_matches(word, [key.partition("<")[0] for key in known], n=1)
+            hint = f" Did you mean {close[0]!r}?" if close and key is None else ""
+            what = f"there is no variant {word!r}" if key is None else f"variant {word!r} stands there twice"
+            contrast = " The contrast set is declared on the subject." if base == "case" else ""
+            raise MethodError(f"method {text!r}: {what}; {base!r} has {', '.join(known)}.{hint}{contrast}")
+        found[key] = word.strip()
+    return MethodName(base, tuple(found[key] for key in known if key in found))
