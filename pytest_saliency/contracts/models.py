@@ -128,12 +128,15 @@ class CasesSpec(Spec):
 class Contrast(Spec):
     """The classes whose shared direction CASE removes."""
 
-    select: Literal["logits", "confusion", "explicit"] = Field(
+    select: Literal["logits", "confusion", "explicit", "similar_weights", "soft"] = Field(
         default="logits",
-        description="next-highest logits of the image; classes confused on held-out cases; or as written",
+        description=(
+            "next-highest logits of the image; classes confused on held-out cases; as written; classes whose rows in"
+            " the last layer are most alike; or next-highest logits weighted by softmax (with cases: by confusions)"
+        ),
     )
     k: Positive = Field(default=3, description="how many classes")
-    cases: CasesSpec | None = Field(default=None, description="held-out images, for 'confusion'")
+    cases: CasesSpec | None = Field(default=None, description="held-out images, for 'confusion' and 'soft'")
     classes: dict[str | int, Annotated[tuple[ClassRef, ...], Field(min_length=1), AfterValidator(unique)]] | None = (
         Field(default=None, description="for 'explicit': each class with the classes to hold it against")
     )
@@ -147,8 +150,8 @@ class Contrast(Spec):
             )
         if self.select == "explicit" and self.classes is None:
             raise says("'select: explicit' needs 'classes', such as {cat: [dog, fox]}")
-        if self.select != "confusion" and self.cases is not None:
-            raise says(f"'cases' belongs to 'select: confusion', not to 'select: {self.select}'")
+        if self.select not in ("confusion", "soft") and self.cases is not None:
+            raise says(f"'cases' belongs to 'select: confusion' and 'select: soft', not to 'select: {self.select}'")
         if self.select != "explicit" and self.classes is not None:
             raise says(f"'classes' belongs to 'select: explicit', not to 'select: {self.select}'")
         if self.select == "explicit" and "k" in self.model_fields_set:

@@ -1,13 +1,28 @@
 """Which classes CASE removes the shared direction of.
 
-Source: CASE (arXiv 2506.07327), section III-C and eq. 2 for ``confusion``. ``logits`` needs no held-out data and is
-the default. Never more than max(1, (C - 1) // 2) classes: with all the others the rows of a trained softmax head
-nearly cancel, so that nothing shared is left to remove and the projection throws signal away.
+``logits``
+    The k classes with the next-highest logits of the image itself. Needs no data; the default.
+``confusion``
+    The k classes most often predicted for the target class on held-out images: the paper's own (eq. 2).
+``similar_weights``
+    The k classes whose rows in the linear layer that makes the scores have the largest cosine with the target's row.
+    Depends on the weights alone.
+``soft``
+    The classes of ``logits`` (or, with held-out cases, of ``confusion``), but a weighted mean of their gradients
+    instead of a plain one. By softmax the weighted mean is the gradient of the log-sum-exp of the k competing scores.
+``explicit``
+    As declared.
+
+Never more than max(1, (C - 1) // 2) classes: with all the others the rows of a trained softmax head nearly cancel, so
+that nothing shared is left to remove and the projection throws signal away. Softmax weights do not lift that limit:
+where the model is undecided they are nearly equal, which is the plain mean over all the others.
+
+Source: CASE (arXiv 2506.07327), section III-C; weighted contrasts are its section VIII's open question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +34,9 @@ from pytest_saliency.errors import MethodError
 if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
 
-SELECTIONS = ("logits", "confusion", "explicit")
+SELECTIONS = ("logits", "confusion", "explicit", "similar_weights", "soft")
+COUNTED = ("confusion", "soft")
+"""Selections that can use held-out cases; the first cannot do without."""
 KEYS = ("select", "k", "cases", "classes")
 
 
@@ -39,7 +56,8 @@ class Contrast:
         Raises
         ------
         MethodError
-            Unknown key or selection, ``confusion`` without ``cases``, ``explicit`` without ``classes``, k below 1.
+            Unknown key or selection, ``confusion`` without ``cases``, ``explicit`` without ``classes``, ``cases``
+            or ``classes`` for a selection that has no use for them, k below 1.
         """
         if value is None:
             return cls()
@@ -59,8 +77,12 @@ class Contrast:
                 "contrast 'confusion' ranks the classes by confusions on held-out images and has no 'cases' to count"
                 " them on; give it cases, or use select: logits (needs none) or select: explicit."
             )
+        if select not in COUNTED and value.get("cases") is not None:
+            raise MethodError(f"contrast {select!r} has no use for 'cases'; they belong to {' and '.join(COUNTED)}.")
         if select == "explicit" and not isinstance(value.get("classes"), Mapping):
             raise MethodError("contrast 'explicit' needs 'classes': a mapping from each class to its contrast classes.")
+        if select != "explicit" and value.get("classes"):
+            raise MethodError(f"contrast {select!r} has no use for 'classes'; they belong to 'explicit'.")
         classes = {int(u): tuple(int(v) for v in vs) for u, vs in (value.get("classes") or {}).items()}
         for target, others in classes.items():
             if target in others or len(set(others)) != len(others):
@@ -80,9 +102,51 @@ class Contrast:
         made: dict[str, Any] = {"select": self.select, "k": self.k}
         if self.cases is not None:
             made["cases"] = {"n": len(self.cases), "source": self.cases.source, "digest": self.cases.digest}
+        if self.select == "soft":
+            made["weights"] = "softmax" if self.cases is None else "confusion"
         if self.select == "explicit":
             made["classes"] = {str(u): list(v) for u, v in sorted(self.classes.items())}
         return made
+
+
+def contrast_table(
+    contrast: Contrast,
+    classes: int,
+    held_out: tuple[Tensor, Tensor] | None,
+    rows: Callable[[], Tensor],
+) -> Tensor | None:
+    """Return each target class's contrast weights (C, C), or None where they depend on the image's own scores.
+
+    ``held_out`` are scores and labels of the held-out cases, ``rows`` returns the classifier's rows (C, F) and is
+    called for ``similar_weights`` only.
+
+    Raises
+    ------
+    MethodError
+        The declared or held-out classes are not those of the model, or what ``rows`` raises.
+    """
+    k = contrast.size(classes)
+    if contrast.select == "explicit":
+        return explicit_table(contrast, classes)
+    if contrast.select == "similar_weights":
+        return similar_table(rows(), k)
+    if contrast.cases is None:
+        return None
+    if held_out is None:
+        raise ValueError(f"contrast {contrast.select!r} needs the scores of its held-out cases")
+    return (confusion_table if contrast.select == "confusion" else soft_table)(*held_out, k)
+
+
+def contrast_sets(contrast: Contrast, table: Tensor | None, scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the contrast weights (N, C) of images with ``scores`` (N, C), in the scores' type.
+
+    ``table`` is what :func:`contrast_table` made for this number of classes.
+    """
+    if table is not None:
+        return table_sets(table, targets).to(scores)
+    if contrast.select not in BY_IMAGE:
+        raise ValueError(f"contrast {contrast.select!r} needs its table")
+    return BY_IMAGE[contrast.select](scores, targets, contrast.size(scores.shape[1]))
 
 
 def logit_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
@@ -90,13 +154,30 @@ def logit_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
 
     Ties are broken by the lower class index, on every device alike.
     """
+    return torch.zeros_like(logits).scatter_(1, _next_highest(logits, targets, k), 1.0)
+
+
+def soft_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Return a matrix (N, C) of weights that sum to 1: the softmax over the classes of :func:`logit_sets`.
+
+    That is the model's own softmax without the target and everything beyond the k-th rank, renormalised; the target's
+    score does not enter. A constant added to all logits changes nothing, a factor does.
+    """
+    order = _next_highest(logits, targets, k)
+    return torch.zeros_like(logits).scatter_(1, order, logits.gather(1, order).softmax(1))
+
+
+BY_IMAGE: Mapping[str, Callable[[Tensor, Tensor, int], Tensor]] = {"logits": logit_sets, "soft": soft_sets}
+"""Selections that need nothing but the image's own scores."""
+
+
+def _next_highest(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     others = logits.scatter(1, targets.unsqueeze(1), float("-inf"))
-    order = torch.sort(others, dim=1, descending=True, stable=True).indices[:, :k]
-    return torch.zeros_like(logits).scatter_(1, order, 1.0)
+    return torch.sort(others, dim=1, descending=True, stable=True).indices[:, :k]
 
 
 def table_sets(table: Tensor, targets: Tensor) -> Tensor:
-    """Return a 0/1 matrix (N, C) from a 0/1 table (C, C) of each target class's contrast classes."""
+    """Return the weights (N, C) from a table (C, C) of each target class's contrast classes."""
     return table.to(targets.device)[targets]
 
 
@@ -125,25 +206,71 @@ def confusion_table(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     MethodError
         A class has no held-out image, so that nothing is known about its confusions.
     """
+    table = torch.zeros(logits.shape[1], logits.shape[1])
+    for target, (counts, probability) in enumerate(_confusions("confusion", logits, labels)):
+        table[target, _most_confused(counts, probability, target, k)] = 1.0
+    return table
+
+
+def soft_table(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Return weights (C, C), rows summing to 1, of the classes of :func:`confusion_table`.
+
+    A class weighs as much as it was predicted for held-out images of the target class. A target class that was never
+    confused with any other has no counts to weigh by: there the mean softmax over its held-out images takes their
+    place, so that no row is empty.
+
+    Raises
+    ------
+    MethodError
+        A class has no held-out image.
+    """
+    table = torch.zeros(logits.shape[1], logits.shape[1])
+    for target, (counts, probability) in enumerate(_confusions("soft", logits, labels)):
+        chosen = _most_confused(counts, probability, target, k)
+        weights = counts[chosen]
+        if not bool(weights.any()):
+            weights = probability[chosen]
+        if not bool(weights.any()):  # softmax so sharp that all others are 0 in float64
+            weights = torch.ones_like(weights)
+        table[target, chosen] = (weights / weights.sum()).to(table.dtype)
+    return table
+
+
+def similar_table(rows: Tensor, k: int) -> Tensor:
+    """Return, as a 0/1 table (C, C), the ``k`` classes whose rows (C, F) have the largest cosine with each class's.
+
+    Ties go to the lower class index; a row of zeros is at a right angle to every other.
+    """
+    exact = rows.to("cpu", torch.float64)
+    norms = exact.norm(dim=1, keepdim=True)
+    unit = exact / torch.where(norms > 0, norms, torch.ones_like(norms))
+    # Rounded, so that rows that are equal tie, whatever the order in which the products were summed.
+    cosine = (unit @ unit.T).round(decimals=12).fill_diagonal_(float("-inf"))
+    order = torch.sort(cosine, dim=1, descending=True, stable=True).indices[:, :k]
+    return torch.zeros(len(rows), len(rows)).scatter_(1, order, 1.0)
+
+
+def _confusions(select: str, logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through the true classes: how often each class was predicted (C,), and its mean softmax (C,)."""
     classes = logits.shape[1]
     if int(labels.max()) >= classes:
         raise MethodError(
-            f"contrast 'confusion': a held-out case has label {int(labels.max())}, but the model has {classes} classes"
+            f"contrast '{select}': a held-out case has label {int(labels.max())}, but the model has {classes} classes"
             f" (0 .. {classes - 1}). Correct the label, or leave the case out."
         )
-    table = torch.zeros(classes, classes)
     predicted = logits.argmax(1)
     softmax = logits.double().softmax(1)
     for target in range(classes):
         mine = labels == target
         if not bool(mine.any()):
             raise MethodError(
-                f"contrast 'confusion': the held-out cases have no image of class {target}; add some, or use"
+                f"contrast '{select}': the held-out cases have no image of class {target}; add some, or use"
                 " select: logits."
             )
-        counts = torch.bincount(predicted[mine], minlength=classes).double()
-        ranking = counts + softmax[mine].mean(0) * 0.5  # a mean softmax is at most 1, so it only orders ties
-        ranking[target] = float("-inf")
-        order = torch.sort(ranking, descending=True, stable=True).indices[:k]
-        table[target, order] = 1.0
-    return table
+        yield torch.bincount(predicted[mine], minlength=classes).double(), softmax[mine].mean(0)
+
+
+def _most_confused(counts: Tensor, probability: Tensor, target: int, k: int) -> Tensor:
+    ranking = counts + probability * 0.5  # a mean softmax is at most 1, so it only orders ties
+    ranking[target] = float("-inf")
+    return torch.sort(ranking, descending=True, stable=True).indices[:k]
