@@ -8,6 +8,7 @@ softmax drop of CASE (arXiv 2506.07327, Table III) is reported beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
     from pytest_saliency.engine.explained import Explained
 
-FillName = Literal["blur", "mean"]
+FillName = Literal["blur", "mean", "zero", "noisy_linear"]
 
 
-class FaithfulParameters(Parameters):
-    """Parameters of ``faithful``; the margin and the region size have no default on purpose."""
+class FaithfulCriterion(Parameters):
+    """What the verdict of ``faithful`` depends on; the margin and the region size have no default on purpose."""
 
     top_k: OpenShare = Field(description="share of positions that is removed")
     min_advantage: float = Field(
@@ -66,11 +67,33 @@ class FaithfulParameters(Parameters):
         return self
 
 
+class FaithfulParameters(FaithfulCriterion):
+    """Parameters of ``faithful``: the criterion, and what is reported beside it."""
+
+    curves: bool | Annotated[int, Field(ge=2, le=100)] = Field(
+        default=False,
+        description="report deletion and insertion curves with this many steps (true: 10), their areas and the"
+        " symmetric relevance gain; they decide nothing",
+    )
+
+    @property
+    def criterion(self) -> FaithfulCriterion:
+        """The parameters without the read-outs, so that asking for more to read draws no other blocks."""
+        return FaithfulCriterion(**self.model_dump(include=set(FaithfulCriterion.model_fields)))
+
+    @property
+    def steps(self) -> int:
+        """The steps of the curves; 0 for none."""
+        return 10 if self.curves is True else int(self.curves)
+
+
 def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, check: str) -> Result:
     """Remove regions, score the images again, and decide."""
     import numpy as np
 
     from pytest_saliency.checks import common, swap
+    from pytest_saliency.checks.curves import curves
+    from pytest_saliency.checks.curves import planned as planned_curves
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.faithful import SwapBlock, decide, make_blocks
 
@@ -79,13 +102,18 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     everything = np.ones(len(one.cases), dtype=bool)
     kept = common.keep(one, one.correct if parameters.keep == "correct" else everything, "not correct")
     common.refuse_degenerate(own, kept)
-    seed = common.seed_of(parameters, one, check)
+    seed = common.seed_of(parameters.criterion, one, check)
     kept, repeats = swap.one_per_cluster(one, kept, seed)
     watch = common.clock()
     predicted = one.predicted[kept.indices]
     classes = predicted if parameters.blocks == "within_class" else np.zeros_like(predicted)
     blocks = make_blocks(classes, seed)
     others = {name: one.maps(name, "top1") for name in parameters.against or ()}
+    blocked = sorted(i for block in blocks for i in block)
+    planned = swap.planned(blocks, parameters.fill, others)
+    if parameters.steps:
+        usable = int(own.ok[kept.indices[blocked]].sum())
+        planned += len(parameters.fill) * planned_curves(usable, parameters.steps)
     with watch.stage("score"):
         scored = swap.score(one, kept, blocks, own, others, parameters.fill, parameters.top_k, seed)
     undefined = ~own.ok[kept.indices]
@@ -94,7 +122,6 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         fill: [SwapBlock(block, scored.drops[fill][b], undefined[list(block)]) for b, block in enumerate(blocks)]
         for fill in fills
     }
-    blocked = sorted(i for block in blocks for i in block)
     with watch.stage("decide"):
         against = None
         if others:
@@ -113,6 +140,15 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
             counts={"kept": len(kept.indices), "in blocks": len(blocked)},
             seed=seed,
         )
+    drawn = {}
+    if parameters.steps:
+        with watch.stage("curves"):
+            chosen = kept.indices[blocked]
+            drawn = {
+                fill: curves(one, parameters.method, "top1", fill, parameters.steps, chosen, seed) for fill in fills
+            }
+        read = {fill: found.means() for fill, found in drawn.items()}
+        decision = replace(decision, readouts={**decision.readouts, "curves": read})
     columns = common.base_columns(one, kept)
     columns |= {"class": predicted.tolist(), "status": own.status[kept.indices].tolist()}
     place = {i: b for b, block in enumerate(blocks) for i in block}
@@ -122,6 +158,10 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         columns[f"softmax_drop[{fill}]"] = scored.softmax[fill].tolist()
         for name in others:
             columns[f"drop_of_{name}[{fill}]"] = scored.other[name][fill].tolist()
+        for measure, values in (drawn[fill].columns() if drawn else {}).items():
+            column = np.full(len(kept.indices), np.nan)
+            column[blocked] = values
+            columns[f"{measure}[{fill}]"] = column.tolist()
     advantage = np.full(len(kept.indices), np.nan)
     for b, block in enumerate(blocks):
         advantage[list(block)] = np.mean([grouped[fill][b].advantages() for fill in fills], axis=0)
@@ -151,6 +191,10 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         cases=common.case_record(one, kept, repeats),
         per_image=columns,
         worst=table,
-        execution={**common.execution_record(explained, watch.seconds), "scored_images": scored.images},
+        execution={
+            **common.execution_record(explained, watch.seconds),
+            "planned_images": planned,
+            "scored_images": scored.images + sum(found.images for found in drawn.values()),
+        },
         pictures=pictures,
     )

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pytest_saliency.checks.changes import ChangedScores, noise_of, untouched_scores
 from pytest_saliency.checks.common import Floats, Kept
 from pytest_saliency.decide.randomness import Stream
-from pytest_saliency.engine.batches import stream_chunks
+from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.engine.scoring import Slots
+from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.measure.regions import region_size, top_region
-from pytest_saliency.measure.removal import filled, remove
-from pytest_saliency.measure.scores import log_odds, softmax_probability
+from pytest_saliency.measure.removal import FILLS, Remover
+
+VERSION = 1
+"""Rises whenever the same maps, blocks and pixels would give other numbers."""
+
+Blocks = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -34,13 +43,44 @@ class Scored:
     softmax: Mapping[str, Floats]
     images: int
 
-    def rows(self, fill: str, blocks: Sequence[Sequence[int]], count: int) -> list[list[float] | None]:
+    def rows(self, fill: str, blocks: Blocks, count: int) -> list[list[float] | None]:
         """Return row i of its block's D for each kept image, so that the decision can be made again."""
         made: list[list[float] | None] = [None] * count
         for block, matrix in zip(blocks, self.drops[fill], strict=True):
             for position, i in enumerate(block):
                 made[i] = matrix[position].tolist()
         return made
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the same as named arrays; names are ``/``-separated, as in ``other/layercam/blur``."""
+        made: dict[str, NDArray[Any]] = {"images": np.asarray(self.images, dtype=np.int64)}
+        for fill, matrices in self.drops.items():
+            made["sizes"] = np.asarray([len(matrix) for matrix in matrices], dtype=np.int64)
+            made[f"drops/{fill}"] = np.concatenate([np.empty(0), *(matrix.ravel() for matrix in matrices)])
+            made[f"own/{fill}"] = self.own[fill]
+            made[f"softmax/{fill}"] = self.softmax[fill]
+        for name, fills in self.other.items():
+            made |= {f"other/{name}/{fill}": values for fill, values in fills.items()}
+        return made
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Scored:
+        """Return what :meth:`to_arrays` was made of. Raises ``KeyError`` or ``ValueError`` for arrays that are not."""
+        drops: dict[str, list[Floats]] = {}
+        single: dict[str, dict[str, Floats]] = {"own": {}, "softmax": {}}
+        other: dict[str, dict[str, Floats]] = {}
+        for name, values in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind == "drops":
+                sizes = arrays["sizes"]
+                parts = np.split(values, np.cumsum(sizes**2)[:-1]) if len(sizes) else []
+                drops[rest] = [part.reshape(m, m) for part, m in zip(parts, sizes.tolist(), strict=True)]
+            elif kind in single:
+                single[kind][rest] = values
+            elif kind == "other":
+                method, _, fill = rest.rpartition("/")
+                other.setdefault(method, {})[fill] = values
+        return cls(drops, single["own"], other, single["softmax"], int(arrays["images"]))
 
 
 def one_per_cluster(explained: Explained, kept: Kept, seed: int) -> tuple[Kept, dict[str, int]]:
@@ -61,132 +101,232 @@ def one_per_cluster(explained: Explained, kept: Kept, seed: int) -> tuple[Kept, 
     return Kept(indices, kept.total, kept.dropped), {"another image of the same cluster": left_out} if left_out else {}
 
 
+def planned(blocks: Blocks, fills: Collection[str], others: Collection[str]) -> int:
+    """Return how many images the model will score: m an image and fill in a block of m, 1 a compared method."""
+    return len(fills) * sum(len(block) * (len(block) + len(others)) for block in blocks)
+
+
+def identifying(
+    kept: Kept,
+    blocks: Blocks,
+    own: Maps,
+    others: Mapping[str, Maps],
+    fills: Sequence[str],
+    fraction: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return, as JSON, what the numbers of :func:`score` depend on besides model, pixels and precision."""
+
+    def told(maps: Maps) -> dict[str, Any]:
+        chosen = maps.values[torch.from_numpy(kept.indices)].contiguous().numpy()
+        digest = hashlib.sha256(chosen.tobytes() + "\n".join(maps.status[kept.indices]).encode())
+        return {"method": maps.method, "version": maps.version, "target": maps.target, "sha256": digest.hexdigest()}
+
+    return {
+        "version": VERSION,
+        "ids": [own.ids[i] for i in kept.indices],
+        "blocks": [list(block) for block in blocks],
+        "own": told(own),
+        "others": {name: told(maps) for name, maps in others.items()},
+        "fills": {fill: FILLS[fill].version for fill in fills},
+        "fraction": fraction,
+        "seed": f"{seed:016x}",
+    }
+
+
 def score(
     explained: Explained,
     kept: Kept,
-    blocks: Sequence[Sequence[int]],
+    blocks: Blocks,
     own: Maps,
     others: Mapping[str, Maps],
     fills: Sequence[str],
     fraction: float,
     seed: int,
 ) -> Scored:
-    """Return every drop that the decision needs.
+    """Return every drop that the decision needs; the model scores :func:`planned` images for it.
 
-    An image whose own map is unusable lends its block a seeded random region of the same size.
+    Images are loaded and moved to the device once; regions, fills and changed images are made there. An image whose
+    own map is unusable lends its block a seeded random region of the same size.
 
     Raises
     ------
     SubjectError
         The model's scores of an image with a region removed are not finite.
     """
-    count = len(kept.indices)
-    drops: dict[str, list[Floats]] = {fill: [] for fill in fills}
-    single = {fill: np.full(count, np.nan) for fill in fills}
-    softmax = {fill: np.full(count, np.nan) for fill in fills}
-    other = {name: {fill: np.full(count, np.nan) for fill in fills} for name in others}
-    groups = _group(blocks, explained.batch_size)
-    chunks = [tuple(int(kept.indices[i]) for block in group for i in block) for group in groups]
-    images = 0
-    runner = explained.runner
-    with runner.session():
+    layout = _Layout(kept, blocks, tuple(fills), tuple(others))
+    regions = _Regions(explained, own, others, fraction, seed)
+    members = layout.images
+    scores = ChangedScores(explained, kept.indices[members], explained.predicted[kept.indices[members]], "score")
+    groups = list(_groups(blocks, explained.batch_size))
+    chunks = [tuple(int(kept.indices[i]) for b in group for i in blocks[b]) for group in groups]
+    with explained.runner.session():
         for group, batch in zip(
             groups, stream_chunks(explained.cases, explained.subject.preprocess, chunks), strict=True
         ):
-            work = _Group(explained, list(batch.indices), batch.pixels, fraction, seed)
-            own_regions = work.regions(own, lend=True)
-            other_regions = {name: work.regions(maps, lend=False) for name, maps in others.items()}
-            for fill in fills:
-                replacement = filled(batch.pixels, fill)
-                pairs = work.pairs(group)
-                odds, probability = work.after(replacement, [i for i, _ in pairs], own_regions[[j for _, j in pairs]])
-                images += len(pairs)
-                at = 0
-                start = 0
-                for block in group:
-                    size = len(block)
-                    matrix = work.odds[start : start + size, None] - odds[at : at + size * size].reshape(size, size)
-                    drops[fill].append(matrix)
-                    single[fill][list(block)] = np.diag(matrix)
-                    left = np.diag(probability[at : at + size * size].reshape(size, size))
-                    softmax[fill][list(block)] = work.probability[start : start + size] - left
-                    at, start = at + size * size, start + size
-                members = [i for block in group for i in block]
-                for name, regions in other_regions.items():
-                    odds, _ = work.after(replacement, list(range(len(members))), regions)
-                    images += len(members)
-                    usable = others[name].ok[list(batch.indices)]
-                    other[name][fill][members] = np.where(usable, work.odds - odds, np.nan)
-    unusable = ~own.ok[kept.indices]
-    for fill in fills:
-        softmax[fill][unusable] = np.nan
-        single[fill][unusable] = np.nan
-    return Scored(drops, single, other, softmax, images)
+            _put_group(scores, layout, regions, group, batch)
+        scores.finish()
+    return layout.drops(explained, own, others, scores)
 
 
-def _group(blocks: Sequence[Sequence[int]], batch_size: int) -> list[list[Sequence[int]]]:
-    """Put blocks together until a group has about ``batch_size`` images."""
-    groups: list[list[Sequence[int]]] = []
-    filled_up = batch_size
-    for block in blocks:
-        if filled_up + len(block) > batch_size:
-            groups.append([])
-            filled_up = 0
-        groups[-1].append(block)
-        filled_up += len(block)
-    return groups
+class _Layout:
+    """Where each number goes: fill by fill and block by block, first D row by row, then each compared method."""
+
+    def __init__(self, kept: Kept, blocks: Blocks, fills: tuple[str, ...], others: tuple[str, ...]) -> None:
+        self.kept, self.blocks, self.fills, self.others = kept, blocks, fills, others
+        self.sizes = [len(block) for block in blocks]
+        per_block = np.asarray([m * (m + len(others)) for m in self.sizes], dtype=np.int64)
+        self._starts = np.cumsum(per_block) - per_block
+        self._per_fill = int(per_block.sum())
+
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """Which kept image each number belongs to, (total,)."""
+        rows = [np.empty(0, dtype=np.int64)]
+        for block in self.blocks:
+            members = np.asarray(block, dtype=np.int64)
+            rows += [np.repeat(members, len(members)), np.tile(members, len(self.others))]
+        return np.tile(np.concatenate(rows), len(self.fills))
+
+    def swapped(self, fill: str, b: int) -> NDArray[np.int64]:
+        """Return the places of block ``b``'s D, (m, m)."""
+        m = self.sizes[b]
+        return self._start(fill, b) + np.arange(m * m).reshape(m, m)
+
+    def compared(self, fill: str, b: int, other: str) -> NDArray[np.int64]:
+        """Return the places of block ``b``'s scores without the other method's regions, (m,)."""
+        m = self.sizes[b]
+        return self._start(fill, b) + m * m + self.others.index(other) * m + np.arange(m)
+
+    def _start(self, fill: str, b: int) -> int:
+        return self.fills.index(fill) * self._per_fill + int(self._starts[b])
+
+    def drops(self, explained: Explained, own: Maps, others: Mapping[str, Maps], after: ChangedScores) -> Scored:
+        """Return the numbers in their places, as drops from the untouched image's."""
+        indices = self.kept.indices
+        odds, probability = untouched_scores(explained, indices, explained.predicted[indices])
+
+        def nothing() -> dict[str, Floats]:
+            return {fill: np.full(len(indices), np.nan) for fill in self.fills}
+
+        drops: dict[str, list[Floats]] = {fill: [] for fill in self.fills}
+        single, softmax, other = nothing(), nothing(), {name: nothing() for name in others}
+        for fill in self.fills:
+            for b, block in enumerate(self.blocks):
+                rows = list(block)
+                places = self.swapped(fill, b)
+                drops[fill].append(odds[rows, None] - after.odds[places])
+                usable = own.ok[indices[rows]]
+                single[fill][rows] = np.where(usable, np.diag(drops[fill][-1]), np.nan)
+                softmax[fill][rows] = np.where(usable, probability[rows] - after.probability[np.diag(places)], np.nan)
+                for name, maps in others.items():
+                    left = after.odds[self.compared(fill, b, name)]
+                    other[name][fill][rows] = np.where(maps.ok[indices[rows]], odds[rows] - left, np.nan)
+        return Scored(drops, single, other, softmax, after.images)
 
 
-class _Group:
-    """A few blocks' images in memory, with their scores before anything is removed."""
+@dataclass(frozen=True)
+class _Regions:
+    """Makes the region weights of images from their maps."""
 
-    def __init__(self, explained: Explained, indices: list[int], pixels: Tensor, fraction: float, seed: int) -> None:
-        self.explained, self.indices, self.pixels = explained, indices, pixels
-        self.fraction, self.seed = fraction, seed
-        self.classes = torch.from_numpy(explained.predicted[indices].copy())
-        logits = explained.logits[indices]
-        self.odds = log_odds(logits, self.classes, explained.binary).numpy()
-        self.probability = softmax_probability(logits, self.classes, explained.binary).numpy()
+    explained: Explained
+    own: Maps
+    others: Mapping[str, Maps]
+    fraction: float
+    seed: int
 
-    def pairs(self, group: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Return (image, region) positions within the group, block by block, row by row."""
-        made, start = [], 0
-        for block in group:
-            span = range(start, start + len(block))
-            made += [(i, j) for i in span for j in span]
-            start += len(block)
-        return made
-
-    def regions(self, maps: Maps, *, lend: bool) -> Tensor:
-        """Return region weights (n, *S) at the pixels' size."""
-        size = tuple(self.pixels.shape[2:])
-        weights = top_region(maps.values[self.indices], self.fraction, size).weights.to(torch.float32)
-        positions = weights.shape[1]
-        for row, i in enumerate(self.indices):
+    def of(self, maps: Maps, indices: tuple[int, ...], size: tuple[int, ...], *, lend: bool) -> Tensor:
+        """Return region weights (n, *S) at the pixels' size, on the device; of unusable maps a lent region or none."""
+        device = self.explained.runner.device
+        found = top_region(maps.values[list(indices)].to(device), self.fraction, size).weights.to(device)
+        positions = found.shape[1]
+        for row, i in enumerate(indices):
             if maps.status[i] == "ok":
                 continue
-            weights[row] = 0.0
+            found[row] = 0.0
             if lend:
                 order = Stream(self.seed, "region", self.explained.cases.ids[i]).permutation(positions)
-                weights[row, torch.from_numpy(order[: region_size(self.fraction, positions)])] = 1.0
-        return weights.reshape(len(self.indices), *size)
+                chosen = torch.from_numpy(order[: region_size(self.fraction, positions)])
+                found[row, chosen.to(device)] = 1.0
+        return found.reshape(len(indices), *size)
 
-    def after(self, replacement: Tensor, images: list[int], regions: Tensor) -> tuple[Floats, Floats]:
-        """Return log-odds and softmax probability of each image with its region replaced, in batches."""
-        step = self.explained.batch_size
-        odds, probability = [], []
-        for start in range(0, len(images), step):
-            rows = images[start : start + step]
-            changed = remove(self.pixels[rows], regions[start : start + step], replacement[rows])
-            scores = self.explained.runner.scores(changed).float().cpu()
-            bad = (~torch.isfinite(scores)).any(1).nonzero().flatten().tolist()
-            if bad:
-                case = self.explained.cases.ids[self.indices[rows[bad[0]]]]
-                raise SubjectError(
-                    f"model '{self.explained.subject.name}' returns NaN or infinite logits for image '{case}' with a"
-                    " region removed; its faithfulness cannot be measured."
-                )
-            classes = self.classes[rows]
-            odds.append(log_odds(scores, classes, self.explained.binary).numpy())
-            probability.append(softmax_probability(scores, classes, self.explained.binary).numpy())
-        return np.concatenate(odds), np.concatenate(probability)
+
+def _groups(blocks: Blocks, batch_size: int) -> Iterator[list[int]]:
+    """Put blocks (by their numbers) together until a group has about ``batch_size`` images."""
+    group: list[int] = []
+    held = 0
+    for b, block in enumerate(blocks):
+        if group and held + len(block) > batch_size:
+            yield group
+            group, held = [], 0
+        group.append(b)
+        held += len(block)
+    if group:
+        yield group
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A group of blocks on the device: regions at the pixels' size, and one remover a fill."""
+
+    own: Tensor
+    others: Mapping[str, Tensor]
+    removers: Mapping[str, Remover]
+
+    @classmethod
+    def load(cls, layout: _Layout, regions: _Regions, batch: Batch) -> _Group:
+        """Move pixels to the device and make regions and fills there."""
+        pixels = batch.pixels.to(regions.explained.runner.device, non_blocking=True)
+        size = tuple(pixels.shape[2:])
+        noise = noise_of(regions.explained, regions.seed, batch.indices, tuple(pixels.shape[1:]))
+        return cls(
+            regions.of(regions.own, batch.indices, size, lend=True),
+            {name: regions.of(maps, batch.indices, size, lend=False) for name, maps in regions.others.items()},
+            {fill: Remover(pixels, fill, noise) for fill in layout.fills},
+        )
+
+
+def _put_group(scores: ChangedScores, layout: _Layout, regions: _Regions, numbers: list[int], batch: Batch) -> None:
+    """Hand every changed image of a group of blocks to ``scores``; a group that does not fit in memory is halved."""
+    try:
+        group = _Group.load(layout, regions, batch)
+    except Exception as error:
+        if len(numbers) == 1 or not out_of_memory(error):
+            raise
+        scores.size.shrink(error)
+    else:
+        _put(scores, layout, group, numbers)
+        return
+    middle = len(numbers) // 2
+    images = sum(layout.sizes[b] for b in numbers[:middle])
+    for part, rows in ((numbers[:middle], slice(0, images)), (numbers[middle:], slice(images, None))):
+        _put_group(scores, layout, regions, part, Batch(batch.indices[rows], batch.pixels[rows]))
+
+
+def _put(scores: ChangedScores, layout: _Layout, group: _Group, numbers: list[int]) -> None:
+    spans = np.cumsum([0, *(layout.sizes[b] for b in numbers)])
+    members = np.arange(spans[-1])
+    for fill, remover in group.removers.items():
+        slots, images, lenders = [], [], []
+        for b, start in zip(numbers, spans[:-1], strict=True):
+            m = layout.sizes[b]
+            # Region by region, not image by image: a fill that depends on the region is then prepared once.
+            slots.append(layout.swapped(fill, b).T.ravel())
+            images.append(start + np.tile(np.arange(m), m))
+            lenders.append(start + np.repeat(np.arange(m), m))
+        _put_pairs(scores, remover, group.own, np.concatenate(slots), np.concatenate(images), np.concatenate(lenders))
+        for name, weights in group.others.items():
+            places = np.concatenate([layout.compared(fill, b, name) for b in numbers])
+            _put_pairs(scores, remover, weights, places, members, members)
+
+
+def _put_pairs(
+    scores: ChangedScores, remover: Remover, weights: Tensor, slots: Slots, images: Slots, lenders: Slots
+) -> None:
+    """Hand on image ``images[k]`` without region ``lenders[k]``, for all k."""
+
+    def build(part: slice) -> Tensor:
+        chosen = torch.from_numpy(lenders[part]).to(weights.device)
+        return remover(images[part].tolist(), weights[chosen])
+
+    scores.put(slots, build)

@@ -14,6 +14,7 @@ class Better(StrEnum):
     LOWER = "lower"
     HIGHER = "higher"
     NEAR_ZERO = "near zero"
+    NEITHER = "neither"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,18 @@ MEASURES: Mapping[str, MeasureInfo] = MappingProxyType(
             ),
             MeasureInfo("log_odds_drop", "drop of the log-odds", "nats", -_INF, _INF, Better.HIGHER),
             MeasureInfo("softmax_drop", "drop of the softmax probability", "probability", -1.0, 1.0, Better.HIGHER),
+            MeasureInfo("deletion_area", "area under the deletion curve", "probability", 0.0, 1.0, Better.LOWER),
+            MeasureInfo("insertion_area", "area under the insertion curve", "probability", 0.0, 1.0, Better.HIGHER),
+            MeasureInfo("srg", "symmetric relevance gain", "probability", -1.0, 1.0, Better.HIGHER),
+            MeasureInfo(
+                "deletion_area_log_odds", "log-odds area under the deletion curve", "nats", -_INF, _INF, Better.LOWER
+            ),
+            MeasureInfo(
+                "insertion_area_log_odds", "log-odds area under the insertion curve", "nats", -_INF, _INF, Better.HIGHER
+            ),
+            MeasureInfo("srg_log_odds", "symmetric relevance gain in log-odds", "nats", -_INF, _INF, Better.HIGHER),
+            MeasureInfo("active_channels", "active channels", "channels", 0.0, _INF, Better.NEITHER),
+            MeasureInfo("active_share", "share of active channels", "share", 0.0, 1.0, Better.NEITHER),
             MeasureInfo("accuracy", "accuracy", "share", 0.0, 1.0, Better.HIGHER),
             MeasureInfo("macro_auc", "macro AUC", "area", 0.0, 1.0, Better.HIGHER),
         )

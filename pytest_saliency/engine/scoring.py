@@ -1,0 +1,87 @@
+"""Scores a stream of changed images in batches that are always full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytest_saliency.engine.runner import Runner
+from pytest_saliency.engine.sizing import BatchSize
+
+Slots = NDArray[np.int64]
+
+
+class FullBatches:
+    """Collects changed images until a batch is full, scores it, and hands on numbers.
+
+    Images come a few at a time, from one group of originals and then the next; what does not fill a batch waits for
+    those that follow, so that only the very last batch is shorter. Where memory runs out the batches are halved
+    (``size``), nothing is lost, and no image is counted twice. Use it inside the runner's session.
+
+    ``take(slots, scores)`` gets the scores (n, C) on the device of the images put in as ``slots`` (n,).
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        size: BatchSize,
+        take: Callable[[Slots, Tensor], None],
+        total: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._runner, self._size, self._take = runner, size, take
+        self._total, self._progress = total, progress
+        self._waiting: list[tuple[Slots, Tensor]] = []
+        self.images = 0
+        self.batches: list[int] = []
+
+    def put(self, slots: Slots, build: Callable[[slice], Tensor]) -> None:
+        """Score the images that ``build`` makes of slices of ``range(len(slots))``, (k, C, *S) on the device."""
+        start = 0
+        while start < len(slots):
+            part = slice(start, min(len(slots), start + self._size.current - self._held))
+            try:
+                pixels = build(part)
+            except Exception as error:
+                if not self._size.shrink(error):
+                    raise
+            else:
+                self._waiting.append((slots[part], pixels))
+                start = part.stop
+            self._score()
+
+    def finish(self) -> None:
+        """Score what is left, in a batch that may be shorter."""
+        self._score(everything=True)
+
+    @property
+    def _held(self) -> int:
+        return sum(len(slots) for slots, _ in self._waiting)
+
+    def _score(self, everything: bool = False) -> None:
+        while self._held and (everything or self._held >= self._size.current):
+            slots, pixels = self._together()
+            batch = min(len(slots), self._size.current)
+            try:
+                scores = self._runner.scores(pixels[:batch])
+            except Exception as error:
+                if not self._size.shrink(error):
+                    raise
+                continue
+            self._waiting = [(slots[batch:], pixels[batch:])] if batch < len(slots) else []
+            self._take(slots[:batch], scores)
+            self.images += batch
+            self.batches.append(batch)
+            if self._progress is not None:
+                self._progress(self.images, self._total)
+
+    def _together(self) -> tuple[Slots, Tensor]:
+        """Return all that waits as one; it stays in place, because scoring it may run out of memory."""
+        if len(self._waiting) > 1:
+            slots = np.concatenate([slots for slots, _ in self._waiting])
+            self._waiting = [(slots, torch.cat([pixels for _, pixels in self._waiting]))]
+        return self._waiting[0]

@@ -1,0 +1,1 @@
+"""What removed positions of an image become."""
