@@ -1,0 +1,388 @@
+"""Running only what follows a layer: the modules in front of it hand back what they returned before.
+
+A model is a program, and modules are the places where it can be met. Every module call that ended before the layer's
+last call began becomes a stub; of nested ones the outermost, for what happens inside them is of no interest. The
+containers around the layer, functional operations between modules and everything behind the layer run for real. That
+needs no graph of the model and works for whatever Python its ``forward`` consists of, as long as its modules speak to
+each other through arguments and results. Whether they do is not assumed here: see :mod:`pytest_saliency.engine.replay`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from torch import Tensor, nn
+
+from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.runner import Runner, guarded
+from pytest_saliency.engine.stubs import (
+    Kept,
+    NoReplayError,
+    Slot,
+    Watch,
+    first_of,
+    leaves,
+    overridden,
+    sketch,
+    walk,
+    with_first,
+)
+from pytest_saliency.errors import SubjectError
+
+
+class Front(Enum):
+    """With how many rows the part in front of the layer runs again, and in what memory.
+
+    One row is enough where what follows broadcasts it (``identity + features``), and costs least. Concatenation needs
+    as many rows as the layer has; an operation in place needs memory of its own for each of them.
+    """
+
+    ONE = "one row"
+    EXPANDED = "rows that share memory"
+    COPIED = "rows of their own"
+
+
+@dataclass
+class Record:
+    """A batch that went through the whole model once.
+
+    Attributes
+    ----------
+    scores
+        Class scores (n, C), at least float32, two-sided.
+    binary
+        Whether the head has one logit.
+    output
+        The layer's output (its first element where it is a tuple), as the layer lays it out, (n, ...).
+    inputs
+        What the model was given, (n, ...).
+    calls
+        How often the layer ran.
+    kept
+        The tensors that stubs hand back, by slot.
+    """
+
+    scores: Tensor
+    binary: bool
+    output: Tensor
+    inputs: Tensor
+    calls: int
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class _Call:
+    module: nn.Module
+    parent: _Call | None
+    shapes: list[Any] | None = None  # None: nothing that can be kept
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A call of a module that has a stub, in the order in which a replay meets them.
+
+    ``kind``: ``stub``, ``layer``, or ``live`` for a container of the layer that was a stub in another call.
+    """
+
+    module: nn.Module
+    kind: str
+    shapes: list[Any] | None
+
+
+def scores_of(runner: Runner, output: object, count: int) -> tuple[Tensor, bool]:
+    """Return class scores (count, C), at least float32, of what the model returned, and whether it has one logit."""
+    scores, binary = two_sided(runner.subject.select(output, count))
+    scores = scores.detach()
+    return (scores.float() if scores.element_size() < 4 else scores), binary
+
+
+def layer_tensor(runner: Runner, layer: str, output: Any) -> Tensor:
+    """Return a layer's own tensor in what it returned.
+
+    Raises
+    ------
+    SubjectError
+        It is none, or not of floating point.
+    """
+    first = first_of(output)
+    if not isinstance(first, Tensor) or not first.is_floating_point():
+        raise SubjectError(
+            f"layer '{layer}' of model '{runner.subject.name}' returns {type(output).__name__}, not a floating-point"
+            " tensor; choose a layer inside it."
+        )
+    return first
+
+
+class Tail:
+    """What follows a layer, learnt from two passes: of one image, and of that image twice.
+
+    Use everything inside the runner's session and under ``torch.no_grad``.
+
+    Raises
+    ------
+    NoReplayError
+        A module in front of the layer returns something that cannot be handed back, or not for any number of images.
+    """
+
+    def __init__(self, runner: Runner, layer: str, pixels: Tensor) -> None:
+        self._runner, self._name = runner, layer
+        self._model = runner.subject.model
+        self._names = {module: name for name, module in self._model.named_modules()}
+        self._layer = dict(self._model.named_modules())[layer]
+        self._cursor, self._inside, self._arrived = 0, 0, False
+        self._kept: list[Kept] = []
+        self._templates: dict[int, Any] = {}
+        self._changed = -1  # the slot of the layer's own tensor
+        self._steps, self._calls = self._trace(runner.model_input(pixels[:1]))
+        self._learn(runner.model_input(pixels[:1].expand(2, *pixels.shape[1:])))
+
+    # -- learning ---------------------------------------------------------------------------------------------------
+
+    def _trace(self, inputs: Tensor) -> tuple[list[_Step], int]:
+        """Run one image; return the calls that a replay meets, up to the layer's last, and how often that ran."""
+        calls: list[_Call] = []
+        running: list[_Call] = []
+        at_layer: list[list[Any]] = []
+
+        def noting(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                call = _Call(module, running[-1] if running else None)
+                calls.append(call)
+                running.append(call)
+                try:
+                    output = original(*args, **kwargs)
+                finally:
+                    running.pop()
+                with contextlib.suppress(NoReplayError):
+                    call.shapes = sketch(output, "")
+                return output
+
+            return forward
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            at_layer.append(sketch(output, f"layer '{self._name}'"))
+
+        modules = [module for module in self._model.modules() if module is not self._model]
+        handle = self._layer.register_forward_hook(hook)
+        try:
+            with overridden({module: noting(module, module.forward) for module in modules}):
+                guarded(self._runner.subject, inputs, lambda: self._model(inputs))
+        finally:
+            handle.remove()
+        last = max((i for i, call in enumerate(calls) if call.module is self._layer), default=None)
+        if last is None or not at_layer:
+            raise NoReplayError(f"layer '{self._name}' does not run through its own forward method")
+        layer, around = calls[last], list[_Call]()
+        above = layer.parent
+        while above is not None:
+            around.append(above)
+            above = above.parent
+        layer.shapes = at_layer[-1]
+        met = [(call, "live" if _among(call, around) else "stub") for call in calls[:last]]
+        met = [(call, kind) for call, kind in met if call.parent is None or _among(call.parent, around)]
+        met.append((layer, "layer"))
+        stubbed = {call.module for call, kind in met if kind != "live"}
+        steps = [_Step(call.module, kind, call.shapes) for call, kind in met if call.module in stubbed]
+        return steps, len(at_layer)
+
+    def _learn(self, inputs: Tensor) -> None:
+        """Run two images; note what each stub returns, which of it is read again, and what is changed in place."""
+        watch = Watch(lambda: self._inside == 0)
+        held: list[Tensor] = []  # stay alive, so that their addresses mean something
+        versions: list[int] = []
+
+        def note(number: int, output: Any) -> Any:
+            step, where = self._steps[number], self._where(number)
+            shapes = step.shapes
+            if shapes is None or not _alike(shapes, sketch(output, where)):
+                leaves(output, where)  # says so if that is the cause
+                raise NoReplayError(f"what {where} returns for two images differs in more than their number")
+            places = iter(range(len(shapes)))
+
+            def slot_of(leaf: Any) -> Any:
+                place = next(places)
+                if not isinstance(leaf, Tensor):
+                    return leaf
+                slot = watch.slots.get(id(leaf))
+                if slot is None:
+                    slot = len(self._kept)
+                    self._kept.append(Kept.of(leaf, shapes[place], (number, place)))
+                    held.append(leaf)
+                    versions.append(leaf._version)
+                    watch.add(leaf, slot)
+                self._kept[slot].source, versions[slot] = (number, place), leaf._version
+                return Slot(slot)
+
+            self._templates[number] = walk(output, slot_of, where)
+            return output
+
+        def at_layer(output: Any) -> Any:
+            output = with_first(output, layer_tensor(self._runner, self._name, output).clone())
+            note(len(self._steps) - 1, output)
+            self._changed = watch.slots[id(first_of(output))]
+            return output
+
+        def stub(number: int, call: Callable[[], Any]) -> Any:
+            output = call()
+            if self._steps[number].kind == "stub":
+                note(number, output)
+            return output
+
+        with self._conducted(stub, at_layer), watch:
+            guarded(self._runner.subject, inputs, lambda: self._model(inputs))
+        for slot, kept in enumerate(self._kept):
+            kept.live = slot in watch.live and slot != self._changed
+            kept.altered = held[slot]._version != versions[slot]
+            if kept.live and not kept.clear:
+                raise NoReplayError(f"in what {self._where(kept.source[0])} returns, images do not lie along one axis")
+
+    def _where(self, number: int) -> str:
+        return f"module '{self._names[self._steps[number].module]}'"
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _conducted(
+        self, stub: Callable[[int, Callable[[], Any]], Any], at_layer: Callable[[Any], Any]
+    ) -> Iterator[None]:
+        """Lead one forward pass through the steps: ``stub`` makes what call ``number`` returns.
+
+        ``at_layer`` gets what the layer returns in its last call and may return something else.
+
+        Raises
+        ------
+        NoReplayError
+            The calls are not those that were learnt.
+        """
+        self._cursor, self._inside, self._arrived = 0, 0, False
+
+        def led(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                if self._inside or self._cursor == len(self._steps):
+                    return original(*args, **kwargs)
+                number, step = self._cursor, self._steps[self._cursor]
+                if step.module is not module:
+                    raise NoReplayError(
+                        f"its modules are not called in the same order for every image: '{self._names[module]}' ran"
+                        f" where '{self._names[step.module]}' did before"
+                    )
+                self._cursor += 1
+                if step.kind == "live":
+                    return original(*args, **kwargs)
+                self._inside += 1
+                try:
+                    output = stub(number, lambda: original(*args, **kwargs))
+                finally:
+                    self._inside -= 1
+                self._arrived = step.kind == "layer"
+                return output
+
+            return forward
+
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            if not self._arrived:
+                return None
+            self._arrived = False
+            return at_layer(output)
+
+        handle = self._layer.register_forward_hook(hook)
+        try:
+            with overridden({step.module: led(step.module, step.module.forward) for step in self._steps}):
+                yield
+        finally:
+            handle.remove()
+        if self._cursor < len(self._steps):
+            raise NoReplayError(
+                f"module '{self._names[self._steps[self._cursor].module]}' does not run for every image"
+            )
+
+    def record(self, pixels: Tensor) -> Record:
+        """Run the whole model on ``pixels`` (n, C, *S) once, and keep what replays need."""
+        inputs = self._runner.model_input(pixels)
+        wanted = {kept.source: slot for slot, kept in enumerate(self._kept) if kept.live}
+        found: dict[int, Tensor] = {}
+        seen: list[Tensor] = []
+
+        def keep(number: int, output: Any) -> None:
+            for place, leaf in enumerate(leaves(output, self._where(number))):
+                slot = wanted.get((number, place))
+                if slot is not None and isinstance(leaf, Tensor):
+                    found[slot] = leaf.detach().clone() if self._kept[slot].altered else leaf.detach()
+
+        def stub(number: int, call: Callable[[], Any]) -> Any:
+            output = call()
+            if self._steps[number].kind == "stub":
+                keep(number, output)
+            return output
+
+        def at_layer(output: Any) -> Any:
+            first = layer_tensor(self._runner, self._name, output).detach()
+            keep(len(self._steps) - 1, output)
+            # Copied twice, as in a capture pass: a layer may return its very input, and its own output is overwritten.
+            seen.append(first.clone())
+            return with_first(output, first.clone())
+
+        with self._conducted(stub, at_layer):
+            given = inputs.clone()
+            made = guarded(self._runner.subject, pixels, lambda: self._model(given))
+        scores, binary = scores_of(self._runner, made, len(pixels))
+        return Record(scores, binary, seen[-1], inputs, self._calls, found)
+
+    def replay(self, record: Record, image: int, changed: Tensor, front: Front) -> Tensor:
+        """Return the class scores (rows, C) of image ``image`` of ``record`` with ``changed`` (rows, ...) at the layer.
+
+        ``changed`` is handed on as it is, and may be overwritten by what follows.
+
+        Raises
+        ------
+        NoReplayError
+            The model took another way than before.
+        Exception
+            Whatever what follows raised, among it that it does not work with this ``front``.
+        """
+        count = len(changed)
+        made: dict[int, Tensor] = {self._changed: changed}
+        versions = [tensor._version for tensor in record.kept.values()]
+
+        def rows(slot: int, wanted: int) -> Tensor:
+            if slot not in made:
+                kept = self._kept[slot]
+                copied = front is not Front.EXPANDED or wanted == 1
+                made[slot] = kept.rows(record.kept[slot], image, wanted, copied) if kept.live else kept.nothing(wanted)
+            return made[slot]
+
+        def fill(number: int, wanted: int) -> Any:
+            return walk(
+                self._templates[number], lambda leaf: rows(leaf.index, wanted) if isinstance(leaf, Slot) else leaf, ""
+            )
+
+        in_front = 1 if front is Front.ONE else count
+
+        def stub(number: int, call: Callable[[], Any]) -> Any:
+            return fill(number, count if self._steps[number].kind == "layer" else in_front)
+
+        given = record.inputs[image : image + 1].expand(in_front, *record.inputs.shape[1:])
+        if front is not Front.EXPANDED or count == 1:
+            given = given.clone()
+        with self._conducted(stub, lambda output: fill(len(self._steps) - 1, count)):
+            output = self._model(given)
+        if [tensor._version for tensor in record.kept.values()] != versions:
+            raise NoReplayError("what follows the layer changes in place what precedes it")
+        return scores_of(self._runner, output, count)[0]
+
+
+def _among(call: _Call, calls: list[_Call]) -> bool:
+    return any(call is other for other in calls)
+
+
+def _alike(one: list[Any], two: list[Any]) -> bool:
+    """Tell whether two sketches are the same but for the sizes of tensors."""
+    kinds = [type(leaf) for leaf in one] == [type(leaf) for leaf in two]
+    return kinds and all(isinstance(a, tuple) or a == b for a, b in zip(one, two, strict=True))
