@@ -1,4 +1,4 @@
-"""Negative controls: explanations that know nothing of the image's own evidence.
+"""Negative controls: explanations that know nothing of what the model found in the image.
 
 A check that they pass is a check that proves nothing; they are what other methods are held against.
 """
@@ -7,24 +7,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_saliency.decide.randomness import Stream, seed_from
+from pytest_saliency.engine.preprocess import LUMA
+from pytest_saliency.errors import MethodError
+
+
+def _absent(_: int) -> Tensor:
+    raise ValueError("this control needs the images or the model, which its caller did not give")
 
 
 @dataclass(frozen=True)
 class ControlInput:
-    """What a control may see: case ids, target word, which draw, the classes, and Grad-CAM's maps (N, *grid)."""
+    """What a control may see; what costs something is a function.
+
+    Attributes
+    ----------
+    ids, target, draw
+        Case ids, target word, and which repeat: empty, or ``jitter``.
+    classes
+        The class each map is for, (N,).
+    gradcam
+        Grad-CAM's maps of the model, (N, *grid).
+    pixels
+        Given a position in the cases, the image (C, *S) in [0, 1] after geometry, jittered where the draw is.
+    reinitialised
+        Given a seed, Grad-CAM's maps (N, *grid) of a re-initialised copy of the model, for ``classes``.
+    """
 
     ids: tuple[str, ...]
     target: str
     draw: str
     classes: Tensor
     gradcam: Tensor
+    pixels: Callable[[int], Tensor] = field(default=_absent)
+    reinitialised: Callable[[int], Tensor] = field(default=_absent)
 
 
 @dataclass(frozen=True)
@@ -57,11 +80,69 @@ def _centre(given: ControlInput) -> Tensor:
     return torch.exp(-0.5 * squared).expand(len(given.ids), *grid).clone()
 
 
+def _edges(given: ControlInput) -> Tensor:
+    """The strength of the image's edges, averaged over the area of each cell of the grid."""
+    grid = given.gradcam.shape[1:]
+    rows = []
+    for index in range(len(given.ids)):
+        grey = luminance(given.pixels(index))
+        if grey.dim() != len(grid):
+            raise MethodError(
+                f"method 'edges' brings images with {grey.dim()} spatial dimensions to the target layer's grid, which"
+                f" has {len(grid)}: {tuple(grid)}. Choose a layer whose grid has as many, or another control."
+            )
+        rows.append(_averaged(sobel(grey), grid))
+    return torch.stack(rows)
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Return the luminance (*S) of ``pixels`` (C, *S): BT.601 of three channels, else the mean of all."""
+    pixels = pixels.to(torch.float32)
+    if len(pixels) != 3:
+        return pixels.mean(0)
+    return torch.einsum("c,c...->...", torch.tensor(LUMA, dtype=pixels.dtype, device=pixels.device), pixels)
+
+
+def sobel(grey: Tensor) -> Tensor:
+    """Return the length of the Sobel gradient of ``grey`` (*S), any number of dimensions, in values a pixel.
+
+    Along each axis: half the difference of the two neighbours, smoothed with 1/4, 1/2, 1/4 along every other axis.
+    Beyond the border the outermost value goes on, so that the border itself is no edge.
+    """
+    squared = torch.zeros_like(grey)
+    for axis in range(grey.dim()):
+        slope = grey
+        for other in range(grey.dim()):
+            before, after = _neighbours(slope, other)
+            slope = (after - before) / 2 if other == axis else (before + 2 * slope + after) / 4
+        squared += slope.square()
+    return squared.sqrt()
+
+
+def _neighbours(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    place = torch.arange(values.shape[axis], device=values.device)
+    last = values.shape[axis] - 1
+    return values.index_select(axis, (place - 1).clamp(min=0)), values.index_select(axis, (place + 1).clamp(max=last))
+
+
+def _averaged(values: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return ``values`` (*S) averaged over the area of each cell of ``grid``."""
+    for axis, cells in enumerate(grid):
+        rows = values.movedim(axis, -1)
+        pooled = F.adaptive_avg_pool1d(rows.reshape(1, -1, rows.shape[-1]), cells)
+        values = pooled.reshape(*rows.shape[:-1], cells).movedim(-1, axis)
+    return values.cpu()
+
+
+def _mean_map(given: ControlInput) -> Tensor:
+    """One map for all images: the mean of their rectified Grad-CAM maps, each scaled to a maximum of 1."""
+    scaled = _scaled(given.gradcam)
+    return scaled.mean(0).expand_as(scaled).clone()
+
+
 def _class_mean(given: ControlInput) -> Tensor:
     """The mean of the rectified Grad-CAM maps of all images with the same class, each scaled to a maximum of 1."""
-    maps = torch.nan_to_num(given.gradcam, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=0)
-    peak = maps.flatten(1).amax(1).reshape(-1, *(1,) * (maps.dim() - 1))
-    scaled = maps / torch.where(peak > 0, peak, torch.ones_like(peak))
+    scaled = _scaled(given.gradcam)
     made = torch.empty_like(scaled)
     for index in sorted(set(given.classes.tolist())):
         mine = given.classes == index
@@ -69,6 +150,21 @@ def _class_mean(given: ControlInput) -> Tensor:
     return made
 
 
+def _scaled(maps: Tensor) -> Tensor:
+    """Return the positive part of ``maps`` (N, *grid), each with a maximum of 1; zero where there is none."""
+    maps = torch.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=0)
+    peak = maps.flatten(1).amax(1).reshape(-1, *(1,) * (maps.dim() - 1))
+    return maps / torch.where(peak > 0, peak, torch.ones_like(peak))
+
+
+def _random_model(given: ControlInput) -> Tensor:
+    """Grad-CAM at the same layer of one network that has learned nothing, the same for every target and repeat."""
+    return given.reinitialised(seed_from("random_model"))
+
+
 RANDOM = Control("random", "random", 1, _random, "independent uniform noise")
 CENTRE = Control("centre", "centre", 1, _centre, "Gaussian at the image centre")
+EDGES = Control("edges", "edges", 1, _edges, "Sobel magnitude of the image's luminance")
+MEAN_MAP = Control("mean_map", "mean_map[gradcam]", 1, _mean_map, "mean Grad-CAM map of all cases")
 CLASS_MEAN = Control("class_mean", "class_mean[gradcam]", 1, _class_mean, "mean Grad-CAM map of the class")
+RANDOM_MODEL = Control("random_model", "random_model[gradcam]", 1, _random_model, "Grad-CAM of a re-initialised copy")
