@@ -81,15 +81,15 @@ def classifier_rows(model: nn.Module, scored: Callable[[], Tensor]) -> Tensor:
         found = {seen.last: candidates[seen.last]}
     if not found:
         raise MethodError(
-            f"contrast 'similar_weights' compares the rows of the linear layer that makes the scores, and"
-            f" {type(model).__name__} shows none: no nn.Linear or 1x1 convolution with {count} outputs returns them, or is"
-            " the only one and the last layer to run. Use select: logits, confusion or explicit."
+            "contrast 'similar_weights' compares the rows of the linear layer that makes the scores, and"
+            f" {type(model).__name__} shows none: no nn.Linear or 1x1 convolution with {count} outputs returns them,"
+            " or is the only one and the last layer to run. Use select: logits, confusion or explicit."
         )
     names = list(found)
     rows = [_rows(layer, scores)[0].to("cpu", torch.float64) for layer in found.values()]
     if any(other.shape != rows[0].shape or not torch.equal(other, rows[0]) for other in rows[1:]):
         raise MethodError(
-            f"contrast 'similar_weights' compares the rows of the linear layer that makes the scores, and several of"
+            "contrast 'similar_weights' compares the rows of the linear layer that makes the scores, and several of"
             f" {type(model).__name__} return exactly them: {', '.join(names)}. Use select: logits, confusion or"
             " explicit."
         )
@@ -135,11 +135,18 @@ def _linear_layers(model: nn.Module, classes: int) -> Iterator[tuple[str, Linear
     """Go through the layers that apply one matrix with a row a class; for two classes one row is enough."""
     sizes = (classes, 1) if classes == 2 else (classes,)
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module.out_features in sizes:
+        if isinstance(module, nn.Linear):
+            rows = module.out_features
+        elif (
+            isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            and set(module.kernel_size) == {1}
+            and module.groups == 1
+        ):
+            rows = module.out_channels
+        else:
+            continue
+        if rows in sizes:
             yield name, module
-        elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.out_channels in sizes:
-            if set(module.kernel_size) == {1} and module.groups == 1:
-                yield name, module
 
 
 def _rows(layer: Linear, scores: Tensor) -> tuple[Tensor, Tensor]:

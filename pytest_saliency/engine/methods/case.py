@@ -27,6 +27,7 @@ from pytest_saliency.engine.methods.names import MethodName
 
 # Below this share of the squared norm nothing but rounding is left of g_u: the two directions are one.
 NOTHING_LEFT = 1e-10
+TOGETHER = 2**22  # entries of whole gradient tensors in work at a time
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,21 @@ class Projection:
 
 
 def project(target: Tensor, shared: Tensor, *, shared_only: bool = False) -> Projection:
-    """Return the projection of ``target`` (N, D) on ``shared`` (N, D). Source: eq. 5.
+    """Return the projection of ``target`` (N, D) on ``shared`` (N, D), in float64. Source: eq. 5.
 
     Both are scaled before anything is squared: the stabiliser is relative to the gradients' own size, so tiny gradients
     at an early layer are treated like any other, and a zero vector removes nothing.
     """
     own, ours = _scaled(target)
     other, theirs = _scaled(shared)
-    own_square, other_square = _sum(own * own), _sum(other * other)
-    along = _sum(own * other)
+    own_square, other_square = (own * own).sum(1), (other * other).sum(1)
+    along = (own * other).sum(1)
     factor = along / _or_one(other_square)
     cosine = along / _or_one((own_square * other_square).sqrt())
     if shared_only:
         factor = factor.clamp(min=0.0)
-    left = own - factor.to(own.dtype)[:, None] * other
-    kept = _sum(left * left) / _or_one(own_square)
-    return Projection(factor * (ours / _or_one(theirs)).to(factor.dtype), cosine, kept)
+    kept = (own - factor[:, None] * other).square().sum(1) / _or_one(own_square)
+    return Projection(factor * (ours / _or_one(theirs)), cosine, kept)
 
 
 def case_method(variants: tuple[str, ...]) -> GradientMethod:
@@ -74,13 +74,13 @@ def case_method(variants: tuple[str, ...]) -> GradientMethod:
     def compute(evidence: Evidence) -> RawMaps:
         if evidence.shared is None or evidence.contrast is None:
             raise ValueError("CASE needs the contrast gradients of its capture pass")
-        precise = _precise(evidence.pooled)
-        target, shared = evidence.pooled.to(precise), evidence.shared.mean(2).to(precise)
+        precise = _precise(evidence.gradients)
+        target, shared = evidence.gradients.mean(2, dtype=precise), evidence.shared.mean(2, dtype=precise)
         if elementwise:
-            found = project(evidence.gradients.flatten(1), evidence.shared.flatten(1), shared_only=shared_only)
+            found = _in_parts(evidence.gradients.flatten(1), evidence.shared.flatten(1), shared_only=shared_only)
         else:
             found = project(target, shared, shared_only=shared_only)
-        weights = target - found.factor.to(precise)[:, None] * shared
+        weights = target - found.factor[:, None] * shared
         length, left = target.norm(dim=1), weights.norm(dim=1)
         # In the elementwise form something may be left of the gradient and yet nothing of its mean over positions.
         nothing = (found.kept <= NOTHING_LEFT) | (left <= NOTHING_LEFT**0.5 * length)
@@ -93,14 +93,25 @@ def case_method(variants: tuple[str, ...]) -> GradientMethod:
     return GradientMethod(name, 1, compute, "arXiv 2506.07327, eq. 2-6, Alg. 1", contrastive=True)
 
 
+def _in_parts(target: Tensor, shared: Tensor, *, shared_only: bool) -> Projection:
+    """Do as :func:`project` does, with few enough images at a time that their copies in float64 stay small."""
+    step = max(1, TOGETHER // max(1, target.shape[1]))
+    parts = [
+        project(target[start : start + step], shared[start : start + step], shared_only=shared_only)
+        for start in range(0, len(target), step)
+    ]
+    return Projection(
+        factor=torch.cat([part.factor for part in parts]),
+        cosine=torch.cat([part.cosine for part in parts]),
+        kept=torch.cat([part.kept for part in parts]),
+    )
+
+
 def _scaled(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return each row divided by its largest magnitude, and that magnitude (N,); rows of zeros stay as they are."""
-    size = vectors.abs().amax(1)
-    return vectors / _or_one(size)[:, None], size
-
-
-def _sum(products: Tensor) -> Tensor:
-    return products.sum(1, dtype=_precise(products))
+    exact = vectors.to(_precise(vectors))
+    size = exact.abs().amax(1)
+    return exact / _or_one(size)[:, None], size
 
 
 def _or_one(divisor: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ that must fail.
 
 The paper leaves the sign of v_1 open. Here it is the one with <L, mean_k A_k> >= 0. That is the plain inner product:
 for activations that are nowhere negative v_1 has one sign throughout (Perron-Frobenius), so L is nowhere negative
-either, which a correlation around the means would not guarantee. Where the mean activation says nothing, as behind a
+either, which a correlation around the means would not guarantee. Where nothing is active (negative values throughout,
+in front of an activation function) L is negative, a blank map. Where the mean activation says nothing, as behind a
 normalisation over channels, the entry of L that is largest in magnitude is positive.
 """
 
@@ -32,7 +33,7 @@ CONVERGED = 1e-9  # residual, as a share of the gap: bounds the sine of the angl
 def _compute(evidence: Evidence) -> RawMaps:
     given = evidence.activations
     step = max(1, TOGETHER // max(1, given[0].numel()))
-    parts = [_project(part) for part in given.split(step)]
+    parts = [_project(given[start : start + step]) for start in range(0, len(given), step)]
     values, degenerate, energy = (torch.cat(found).to(given.device) for found in zip(*parts, strict=True))
     return RawMaps(values.to(given), degenerate, {"energy": energy.to(given)})
 
