@@ -111,7 +111,7 @@ def _prepare(weights: Tensor) -> Imputer:
     system = Interpolation(weights.detach().cpu().double().numpy())
 
     def impute(images: Tensor, noise: Tensor | None) -> Tensor:
-        planes = images.detach().cpu().double().flatten(2).flatten(0, 1)
+        planes = images.detach().to("cpu", torch.float64, copy=True).flatten(2).flatten(0, 1)
         values = torch.from_numpy(np.ascontiguousarray(system.values(planes.numpy())))
         places = torch.from_numpy(system.touched)
         if noise is not None:
