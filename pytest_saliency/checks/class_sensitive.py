@@ -7,6 +7,7 @@ eq. 7-8). The decision is in ``decide.class_sensitive``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,7 +41,9 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     from pytest_saliency.checks import common
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.class_sensitive import decide
+    from pytest_saliency.decide.tolerance import tolerance_of
     from pytest_saliency.measure.pairs import compare
+    from pytest_saliency.measure.regions import region_size
 
     one = explained["model"]
     first, second = one.maps(parameters.method, "top1"), one.maps(parameters.method, "top2")
@@ -48,6 +51,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     kept = common.keep(one, one.correct if parameters.keep == "correct" else everything, "not correct")
     common.refuse_degenerate(first, kept)
     size = one.input_size if parameters.grid == "input" else None
+    region = region_size(parameters.top_k, prod(size or first.values.shape[1:]))
     watch = common.clock()
 
     def agreement(a: Maps, a_rows: common.Indices, b: Maps, b_rows: common.Indices) -> common.Floats:
@@ -58,10 +62,11 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     again = None if parameters.rule == "published" else one.maps_jittered(parameters.method)
     with watch.stage("measure"):
         between = agreement(first, rows, second, rows)
-        itself = None
+        itself = changed = None
         if again is not None:
             # A jitter that changes the prediction says nothing about a stable explanation: it counts against.
-            itself = np.where(one.jitter_kept_prediction[rows], agreement(first, rows, again, rows), np.nan)
+            changed = ~one.jitter_kept_prediction[rows]
+            itself = np.where(changed, np.nan, agreement(first, rows, again, rows))
         chance = agreement(first, rows, first, np.roll(rows, 1)) if len(rows) > 1 else None
     with watch.stage("decide"):
         decision = decide(
@@ -73,6 +78,8 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             rule=parameters.rule,
             clusters=common.clusters_of(one, kept),
             other_image_agreement=chance,
+            prediction_changed=changed,
+            tolerance=tolerance_of("agreement", region),
             seed=common.seed_of(parameters, one, check),
         )
     columns = common.base_columns(one, kept)

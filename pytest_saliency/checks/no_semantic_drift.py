@@ -8,6 +8,7 @@ obtained; the definitions used here are in ``measure`` and their versions in eve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -70,6 +71,8 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     from pytest_saliency.checks import common, drift
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.drift import decide
+    from pytest_saliency.decide.tolerance import tolerance_of
+    from pytest_saliency.measure.regions import region_size
 
     before, after = explained["before"], explained["after"]
     drift.same_cases(before, after)
@@ -88,10 +91,12 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     if "max_accuracy_drop" in limits:
         change = before.correct.astype(np.float64) - after.correct.astype(np.float64)
         given["accuracy_drop"] = change[everyone.indices]
+    region = region_size(parameters.top_fraction, prod(size))
     with watch.stage("decide"):
         decision = decide(
             given,
             limits=limits,
+            tolerances={name: tolerance_of(name, region) for name in given},
             alpha=parameters.alpha,
             max_undefined=parameters.max_undefined,
             max_drifted_share=parameters.max_drifted_share,

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from pytest_saliency.decide import power, ranks, rates, words
 from pytest_saliency.decide.bootstrap import bca_mean
-from pytest_saliency.decide.class_sensitive_words import headline, notes
+from pytest_saliency.decide.class_sensitive_words import Lost, headline, notes
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
+from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, Way, reachable, tolerance_of
 from pytest_saliency.decide.values import (
     FloatArray,
     Units,
@@ -32,12 +33,13 @@ from pytest_saliency.decide.values import (
     sd_of,
     share_limit,
 )
-from pytest_saliency.decide.verdict import verdict_of
+from pytest_saliency.decide.verdict import Verdict, verdict_of
 from pytest_saliency.errors import CriterionError
 
 KIND = "class_sensitive"
 HALF = 0.5
 BINS = 20
+LARGE_REGIONS = tolerance_of("agreement")
 
 
 def decide(
@@ -50,6 +52,8 @@ def decide(
     rule: Literal["full", "published"] = "full",
     clusters: Sequence[Hashable] | None = None,
     other_image_agreement: npt.ArrayLike | None = None,
+    prediction_changed: npt.ArrayLike | None = None,
+    tolerance: Tolerance | None = None,
     seed: int,
 ) -> Decision:
     """Decide whether the maps for top-1 and top-2 agree less than ``max_agreement``.
@@ -65,6 +69,11 @@ def decide(
         One name per image; numbers are averaged within a cluster and the clusters are the units.
     other_image_agreement
         Agreement with another image's map: the chance level, a read-out.
+    prediction_changed
+        (n,) bool: where the jitter changed the predicted class, which leaves no repeat of the same explanation; says
+        only why ``self_agreement`` is NaN there.
+    tolerance
+        By how much agreements of two runs may differ; that of large regions by default.
 
     Raises
     ------
@@ -83,24 +92,26 @@ def decide(
     if self_agreement is not None:
         again = checked("self_agreement", self_agreement, 0.0, 1.0)
         same_length("self_agreement", again, "agreement", cross.size)
+    changed = np.zeros(cross.size, dtype=np.bool_)
+    if prediction_changed is not None:
+        changed = np.asarray(prediction_changed, dtype=np.bool_)
+        same_length("prediction_changed", changed, "agreement", cross.size)
+        changed = changed & ~np.isnan(cross)
     units = Units(cross.size, clusters)
     needed = _attainable(units, max_agreement, alpha)
     undefined = int(np.isnan(cross).sum())
     unsure = 0 if again is None else int(np.isnan(again).sum())
     lost = np.isnan(cross) if again is None else np.isnan(cross) | np.isnan(again)
     share = float(np.mean(lost))
+    why = Lost(int(lost.sum()), int((changed & lost).sum()), cross.size, max_undefined)
     seen = defined(units.average(cross))
-    if rule == "published":
-        worst = best = seen
-    else:
-        worst, best = units.average(filled(cross, 1.0)), units.average(filled(cross, 0.0))
+    worst, best = _sides(units, cross, rule)
 
     p_less, p_greater = _wilcoxon(worst, best, max_agreement, needed)
-    below = int(np.sum(worst < max_agreement - ranks.SAME))
-    above = int(np.sum(best > max_agreement + ranks.SAME))
+    below, above = _counts(worst, best, max_agreement)
     published = Leg(
         "wilcoxon",
-        f"the maps for top-1 and top-2 agree less than {max_agreement:.2f} (Wilcoxon signed ranks)",
+        f"the maps for top-1 and top-2 agree less than {words.declared(max_agreement)} (Wilcoxon signed ranks)",
         p_less,
         p_less < alpha,
         ranks.hodges_lehmann(seen),
@@ -124,12 +135,13 @@ def decide(
     p_pass = max(leg.p for leg in legs[:2])
     sensitive = verdict_of(all(leg.holds for leg in legs[:2]), fails)
     measures["agreement"] = replace(measures["agreement"], verdict=sensitive, p_pass=p_pass, p_fail=p_fail)
+    within = _sensitivity(
+        verdict, units, cross, again, rule, max_agreement, alpha, needed, blocked, tolerance or LARGE_REGIONS
+    )
     return Decision(
         kind=KIND,
         verdict=verdict,
-        headline=headline(
-            verdict, measures["agreement"], legs, blocked, share, max_undefined, alpha, (units.n, units.images)
-        ),
+        headline=headline(verdict, measures["agreement"], legs, blocked, why, alpha, (units.n, units.images)),
         measures=measures,
         legs=legs,
         n=units.n,
@@ -139,6 +151,7 @@ def decide(
             "undefined": int(lost.sum()),
             "undefined agreement": undefined,
             "undefined self-agreement": unsure,
+            **({} if prediction_changed is None else {"prediction changed by jitter": why.changed}),
         },
         undefined_share=share,
         effect_size={
@@ -147,11 +160,64 @@ def decide(
         },
         smallest_detectable=_detectable(seen, units.n, alpha),
         readouts=_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
-        notes=tuple(notes(rule, again is None, int(lost.sum()), undefined, blocked, share, max_undefined)),
+        notes=(*notes(rule, again is None, why, undefined, blocked), *within.notes(verdict)),
         alpha=alpha,
         rule=rule,
         seed=seed,
+        within_tolerance=within,
     )
+
+
+def _sides(units: Units, cross: FloatArray, rule: str) -> tuple[FloatArray, FloatArray]:
+    """Return the units' agreements, undefined images at their worst and at their best for PASS."""
+    if rule == "published":
+        seen = defined(units.average(cross))
+        return seen, seen
+    return units.average(filled(cross, 1.0)), units.average(filled(cross, 0.0))
+
+
+def _sensitivity(
+    verdict: Verdict,
+    units: Units,
+    cross: FloatArray,
+    again: FloatArray | None,
+    rule: str,
+    limit: float,
+    alpha: float,
+    needed: int,
+    blocked: bool,
+    tolerance: Tolerance,
+) -> Sensitivity:
+    """Return which verdicts agreements within the tolerance of these give."""
+
+    def moved(way: Way) -> Verdict:
+        between = tolerance.moved(cross, way, limit, 0.0, 1.0)
+        worst, best = _sides(units, between, rule)
+        p_less, p_greater = _wilcoxon(worst, best, limit, needed)
+        holds, fails = p_less < alpha, p_greater < alpha
+        if rule == "full":
+            below, above = _counts(worst, best, limit)
+            n = units.n
+            holds = holds and not blocked and rates.p_share_below(n - below, n, HALF) < alpha
+            fails = fails and rates.p_share_above(above, n, HALF) < alpha
+            if again is None:
+                holds = False
+            else:
+                repeat = tolerance.moved(again, -way, filled(between, 1.0), 0.0, 1.0)
+                holds = holds and ranks.sign_test(_wins(units, between, repeat), n) < alpha
+        return verdict_of(holds, fails)
+
+    return reachable({"agreement": tolerance}, verdict, moved(-1), moved(1))
+
+
+def _counts(worst: FloatArray, best: FloatArray, limit: float) -> tuple[int, int]:
+    """Return how many units lie surely below the limit, and how many surely above it."""
+    return int(np.sum(worst < limit - ranks.SAME)), int(np.sum(best > limit + ranks.SAME))
+
+
+def _wins(units: Units, cross: FloatArray, again: FloatArray) -> int:
+    """Return how many units agree more with their own repeat; ties and undefined images count against."""
+    return int(np.sum(units.average(filled(again, 0.0) - filled(cross, 1.0)) > ranks.SAME))
 
 
 def _attainable(units: Units, max_agreement: float, alpha: float) -> int:
@@ -214,7 +280,7 @@ def _reach(
     p_fail = rates.p_share_above(above, n, HALF)
     return Measure(
         name="share_reaching_limit",
-        title=f"share of images whose agreement reaches {limit:.2f}",
+        title=f"share of images whose agreement reaches {words.declared(limit)}",
         estimate=(n - below) / n,
         interval=Interval(
             rates.lower_bound(int(np.sum(best >= limit - ranks.SAME)), n, alpha),
@@ -248,12 +314,11 @@ def _reach_leg(reach: Measure, alpha: float) -> Leg:
 def _not_noise(
     units: Units, cross: FloatArray, again: FloatArray | None, unsure: int, alpha: float
 ) -> tuple[Leg, Measure | None]:
-    """Return leg 3 and its measure; ties and undefined images count against."""
+    """Return leg 3 and its measure."""
     statement = "the top-1 map agrees more with its own repeat under jitter than with the top-2 map (exact sign test)"
     if again is None:
         return Leg("not_noise", statement, 1.0, False), None
-    lead = units.average(filled(again, 0.0) - filled(cross, 1.0))
-    wins = int(np.sum(lead > ranks.SAME))
+    wins = _wins(units, cross, again)
     p = ranks.sign_test(wins, units.n)
     low = rates.lower_bound(wins, units.n, alpha)
     own = defined(units.average(again))

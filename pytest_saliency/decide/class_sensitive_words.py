@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pytest_saliency.decide import words
 from pytest_saliency.decide.decision import Leg, Measure
 from pytest_saliency.decide.verdict import Verdict
 
 
-def notes(
-    rule: str, no_repeat: bool, lost: int, undefined: int, blocked: bool, share: float, max_undefined: float
-) -> list[str]:
+@dataclass(frozen=True)
+class Lost:
+    """How many of ``images`` are undefined for PASS, and for how many of them the jitter changed the prediction.
+
+    An image with unusable maps counts as that, whatever the jitter did to it.
+    """
+
+    undefined: int
+    changed: int
+    images: int
+    allowed: float
+
+    @property
+    def shares(self) -> tuple[str, str]:
+        """Return the share that is undefined and the one that is allowed, in per cent."""
+        return words.percents(self.undefined / self.images, self.allowed)
+
+    def reason(self) -> str:
+        """Return why PASS is blocked, and what to do about the more frequent cause."""
+        share, allowed = self.shares
+        unusable = self.undefined - self.changed
+        maps = "their maps are blank, flat or not finite: check the weights, or choose another layer or method"
+        flipped = (
+            "a contrast of x 0.9 changes their predicted class, so that there is no second explanation of the same"
+            " prediction: the model is unsure of these images; check preprocess and weights, or use images that it"
+            " classifies with a margin"
+        )
+        if not self.changed:
+            return f"{share} of the images are undefined, {allowed} are allowed; {maps}"
+        if not unusable:
+            return f"{share} of the images are undefined, {allowed} are allowed; {flipped}"
+        return (
+            f"{share} of the images are undefined, {allowed} are allowed; of {words.several(self.changed, 'image')}"
+            f" the predicted class changes with a contrast of x 0.9, and of {unusable} the maps are blank, flat or not"
+            " finite: check preprocess and weights"
+        )
+
+
+def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool) -> list[str]:
     """Return what a reader of the record must know about how undefined images and missing repeats were treated."""
     found = []
     if rule == "published":
@@ -27,12 +65,22 @@ def notes(
             "no repeat of the top-1 map under jitter was given, so that noise cannot be ruled out:"
             " PASS is out of reach; give the repeat, or declare rule: published"
         )
-    if lost:
+    unusable = why.undefined - why.changed
+    if unusable:
         found.append(
-            f"{words.several(lost, 'undefined image')} counted as full agreement for PASS and as none for FAIL"
+            f"{words.several(unusable, 'undefined image')} counted as full agreement for PASS and as none for FAIL"
+        )
+    if why.changed:
+        found.append(
+            f"{words.several(why.changed, 'image')} changed its predicted class with a contrast of x 0.9: counted as"
+            " no agreement with its own repeat"
+            if why.changed == 1
+            else f"{why.changed} images changed their predicted class with a contrast of x 0.9: counted as no agreement"
+            " with their own repeat"
         )
     if blocked:
-        found.append(f"{words.percent(share)} of the images are undefined, which blocks PASS above {max_undefined:.0%}")
+        share, allowed = why.shares
+        found.append(f"{share} of the images are undefined, which blocks PASS above {allowed}")
     return found
 
 
@@ -41,8 +89,7 @@ def headline(
     main: Measure,
     legs: tuple[Leg, ...],
     blocked: bool,
-    share: float,
-    max_undefined: float,
+    why: Lost,
     alpha: float,
     sizes: tuple[int, int],
 ) -> str:
@@ -57,11 +104,7 @@ def headline(
     if verdict is Verdict.FAIL:
         return f"the maps hardly depend on the class: {facts}"
     if blocked:
-        reason = (
-            f"{words.percent(share)} of the images are undefined, {words.percent(max_undefined)} are allowed;"
-            " their maps are blank, flat or not finite: check the weights, or choose another layer or method"
-        )
-        return f"not demonstrated: {reason}; {facts}"
+        return f"not demonstrated: {why.reason()}; {facts}"
     missing = next((leg for leg in legs if not leg.holds), legs[0])
     unshown = f"not shown: {missing.statement}, {words.p_value(missing.p)}"
     return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit)}"

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from pytest_saliency.decide.tolerance import Sensitivity
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.errors import CriterionError
 
@@ -139,7 +140,11 @@ class Leg:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict with all it rests on. ``headline`` says it in words, with measured value and limit together."""
+    """A verdict with all it rests on. ``headline`` says it in words, with measured value and limit together.
+
+    ``within_tolerance`` says which verdicts the same check could reach on another machine; where it is more than one,
+    the notes say so. It is None in a record of an earlier release, or of a decision that was not asked.
+    """
 
     kind: str
     verdict: Verdict
@@ -156,6 +161,7 @@ class Decision:
     alpha: float = 0.05
     rule: str = "full"
     seed: int = 0
+    within_tolerance: Sensitivity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON; the seed is written as 16 hexadecimal digits (it exceeds what JavaScript keeps)."""
@@ -175,6 +181,7 @@ class Decision:
             "alpha": self.alpha,
             "rule": self.rule,
             "seed": f"{self.seed:016x}",
+            "within_tolerance": None if self.within_tolerance is None else self.within_tolerance.to_dict(),
         }
 
     @classmethod
@@ -195,7 +202,12 @@ class Decision:
             alpha=float(data["alpha"]),
             rule=str(data["rule"]),
             seed=int(data["seed"], 16),
+            within_tolerance=_sensitivity(data.get("within_tolerance")),
         )
+
+
+def _sensitivity(data: Mapping[str, Any] | None) -> Sensitivity | None:
+    return None if data is None else Sensitivity.from_dict(data)
 
 
 def plain(value: object) -> Any:

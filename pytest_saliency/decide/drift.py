@@ -22,7 +22,9 @@ from pytest_saliency.decide.drift_attainable import check_attainable
 from pytest_saliency.decide.drift_limits import LIMITED, SHARE, SHARE_LIMIT, SHARE_TITLE, Limited
 from pytest_saliency.decide.drift_words import Gates, headline
 from pytest_saliency.decide.holm import holm
+from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, Way, reachable, tolerance_of
 from pytest_saliency.decide.values import (
+    BoolArray,
     FloatArray,
     Units,
     checked,
@@ -35,7 +37,7 @@ from pytest_saliency.decide.values import (
     share_limit,
     within,
 )
-from pytest_saliency.decide.verdict import verdict_of
+from pytest_saliency.decide.verdict import Verdict, verdict_of
 from pytest_saliency.errors import CriterionError
 
 KIND = "no_semantic_drift"
@@ -56,6 +58,7 @@ def decide(
     all_clusters: Sequence[Hashable] | None = None,
     blank_after: int = 0,
     readouts: Mapping[str, object] | None = None,
+    tolerances: Mapping[str, Tolerance] | None = None,
     seed: int,
 ) -> Decision:
     """Decide whether the change of the maps stays within the declared limits.
@@ -83,6 +86,8 @@ def decide(
         How many kept images lost their map: those count as drift, not as undefined. Recorded only.
     readouts
         Further entries for the decision's read-outs.
+    tolerances
+        By how much the numbers of two runs may differ, by name of the measure; those of large regions by default.
 
     Raises
     ------
@@ -138,6 +143,10 @@ def decide(
         share = max(share, float(np.mean(np.isnan(arrays[ACCURACY]))))
     gates = Gates(share, max_undefined, kept, total, min_kept)
     verdict = verdict_of(all(leg.holds for leg in legs) and not gates.block, bool(shown))
+    asked = {entry.name: (tolerances or {}).get(entry.name, tolerance_of(entry.name)) for entry in declared}
+    within = _sensitivity(
+        verdict, declared, arrays, limits, max_drifted_share, each, units, gates.block, alpha, seed, asked
+    )
     measures = {name: _judged(entry, legs, name in shown) for name, entry in measures.items()}
     return Decision(
         kind=KIND,
@@ -164,10 +173,62 @@ def decide(
             "p_fail_holm": adjusted,
             **(readouts or {}),
         },
-        notes=tuple(_notes(gates, int(lost.sum()), blank_after)),
+        notes=(*_notes(gates, int(lost.sum()), blank_after), *within.notes(verdict)),
         alpha=alpha,
         seed=seed,
+        within_tolerance=within,
     )
+
+
+def _sensitivity(
+    verdict: Verdict,
+    declared: Sequence[Limited],
+    arrays: Mapping[str, FloatArray],
+    limits: Mapping[str, float],
+    max_share: float | None,
+    each: Mapping[str, Units],
+    units: Units,
+    blocked: bool,
+    alpha: float,
+    seed: int,
+    tolerances: Mapping[str, Tolerance],
+) -> Sensitivity:
+    """Return which verdicts numbers within the tolerance of these give, all of them moved the same way."""
+
+    def moved(drift: Way) -> Verdict:
+        p_pass, p_fail = [], {}
+        single: dict[str, FloatArray] = {}
+        for entry in declared:
+            array, limit, tolerance = arrays[entry.name], limits[entry.limit], tolerances[entry.name]
+            one = entry.shifted(array, drift, limit, tolerance, each[entry.name])
+            passing, p_fail[entry.name] = _p_values(entry, one, limit, each[entry.name], alpha, seed)
+            p_pass.append(passing)
+            if entry.name != ACCURACY:
+                single[entry.name] = entry.shifted_singly(array, drift, limit, tolerance)
+        if max_share is not None:
+            surely, perhaps = _beyond([entry for entry in declared if entry.name != ACCURACY], single, limits, units)
+            p_pass.append(rates.p_share_below(int(perhaps.sum()), units.n, max_share))
+            p_fail[SHARE] = rates.p_share_above(int(surely.sum()), units.n, max_share)
+        holds = all(p < alpha for p in p_pass) and not blocked
+        return verdict_of(holds, any(p < alpha for p in holm(p_fail).values()))
+
+    return reachable(tolerances, verdict, moved(-1), moved(1))
+
+
+def _p_values(
+    entry: Limited, array: FloatArray, limit: float, units: Units, alpha: float, seed: int
+) -> tuple[float, float]:
+    """Return the p-values of "the mean is not within the limit" and of "it is"."""
+    down, up, best = _ordered(entry, array, units, seed)
+    return entry.p_pass(down, up, limit, alpha), entry.p_fail(best, limit, alpha)
+
+
+def _ordered(entry: Limited, array: FloatArray, units: Units, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the numbers as they are bet on, undefined images at the low end, the high end, and unchanged."""
+    down, up, best = (
+        means.canonical(units.average(filled(array, value)), seed) for value in (entry.low, entry.high, entry.perfect)
+    )
+    return down, up, best
 
 
 def _check_limits(
@@ -217,9 +278,7 @@ def _mean(
     entry: Limited, array: FloatArray, limit: float | None, units: Units, alpha: float, seed: int
 ) -> tuple[Measure, Leg | None]:
     """Return the measure of one mean and, if it has a limit, the leg of PASS."""
-    down, up, best = (
-        means.canonical(units.average(filled(array, value)), seed) for value in (entry.low, entry.high, entry.perfect)
-    )
+    down, up, best = _ordered(entry, array, units, seed)
     if limit is None or entry.side == "abs<=":
         low_from, high_from = down, up
     else:
@@ -263,16 +322,8 @@ def _drifted(
     units: Units,
     alpha: float,
 ) -> tuple[Measure, Leg]:
-    """Return measure and leg of the share of images beyond any limit; undefined ones count as beyond for PASS."""
-    surely = np.zeros(units.n, dtype=np.bool_)
-    perhaps = np.zeros(units.n, dtype=np.bool_)
-    for entry in declared:
-        limit = limits[entry.limit]
-        surely |= entry.beyond(units.average(filled(arrays[entry.name], entry.perfect)), limit)
-        for worst in (entry.low, entry.high):
-            substituted = units.average(filled(arrays[entry.name], worst))
-            perhaps |= entry.beyond(substituted, limit)
-        perhaps |= units.average(np.isnan(arrays[entry.name]).astype(np.float64)) == 1.0
+    """Return measure and leg of the share of images beyond any limit."""
+    surely, perhaps = _beyond(declared, arrays, limits, units)
     most, least = int(perhaps.sum()), int(surely.sum())
     p_pass = rates.p_share_below(most, units.n, max_share)
     p_fail = rates.p_share_above(least, units.n, max_share)
@@ -297,6 +348,22 @@ def _drifted(
     )
     statement = f"at most {words.percent(max_share)} of the {units.word} lie beyond a limit (Clopper-Pearson)"
     return measure, Leg(SHARE_LIMIT, statement, p_pass, p_pass < alpha, measure.estimate, measure.interval.high)
+
+
+def _beyond(
+    declared: Sequence[Limited], arrays: Mapping[str, FloatArray], limits: Mapping[str, float], units: Units
+) -> tuple[BoolArray, BoolArray]:
+    """Return which units lie surely, and which perhaps, beyond any limit; undefined ones count as beyond for PASS."""
+    surely = np.zeros(units.n, dtype=np.bool_)
+    perhaps = np.zeros(units.n, dtype=np.bool_)
+    for entry in declared:
+        limit = limits[entry.limit]
+        surely |= entry.beyond(units.average(filled(arrays[entry.name], entry.perfect)), limit)
+        for worst in (entry.low, entry.high):
+            substituted = units.average(filled(arrays[entry.name], worst))
+            perhaps |= entry.beyond(substituted, limit)
+        perhaps |= units.average(np.isnan(arrays[entry.name]).astype(np.float64)) == 1.0
+    return surely, perhaps
 
 
 def _judged(measure: Measure, legs: Sequence[Leg], failed: bool) -> Measure:

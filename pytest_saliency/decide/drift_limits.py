@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from pytest_saliency.decide import means
 from pytest_saliency.decide.ranks import SAME
-
-FloatArray = npt.NDArray[np.float64]
+from pytest_saliency.decide.tolerance import Tolerance, Way
+from pytest_saliency.decide.values import FloatArray, Units
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,22 @@ class Limited:
         if self.side == ">=":
             return means.smallest_n_above(self.perfect, self.low, self.high, limit, alpha)
         return means.smallest_n_below(self.perfect, self.low, self.high, limit, alpha)
+
+    def shifted(self, values: FloatArray, drift: Way, limit: float, tolerance: Tolerance, units: Units) -> FloatArray:
+        """Return ``values`` moved by the tolerance so that the mean shows more drift (1) or less (-1)."""
+        if self.side == ">=":
+            return tolerance.moved(values, -drift, limit, self.low, self.high)
+        known = units.average(values)
+        falls = self.side == "abs<=" and float(np.nansum(known)) < 0.0
+        sign = -1.0 if falls else 1.0
+        return tolerance.moved(values, np.full(values.size, sign * drift), sign * limit, self.low, self.high)
+
+    def shifted_singly(self, values: FloatArray, drift: Way, limit: float, tolerance: Tolerance) -> FloatArray:
+        """Return ``values`` moved by the tolerance so that every image on its own shows more drift (1) or less (-1)."""
+        if self.side == ">=":
+            return tolerance.moved(values, -drift, limit, self.low, self.high)
+        sign = np.where(values < 0.0, -1.0, 1.0) if self.side == "abs<=" else np.ones(values.size)
+        return tolerance.moved(values, sign * drift, sign * limit, self.low, self.high)
 
     def margin(self, estimate: float, limit: float) -> float:
         """Return how far the estimate lies inside the limit; negative beyond it."""

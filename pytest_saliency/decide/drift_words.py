@@ -30,10 +30,10 @@ class Gates:
         """Return one sentence for every gate that blocks PASS."""
         found = []
         if self.undefined > self.max_undefined:
+            share, allowed = words.percents(self.undefined, self.max_undefined)
             found.append(
-                f"{words.percent(self.undefined)} of the images are undefined, {words.percent(self.max_undefined)} are"
-                " allowed; their maps before are blank, flat or not finite: check the weights, or choose another layer"
-                " or method"
+                f"{share} of the images are undefined, {allowed} are allowed; their maps before are blank, flat or not"
+                " finite: check the weights, or choose another layer or method"
             )
         # A quotient, because 0.55 x 20 is a little above 11 in floating point.
         if self.total and self.kept / self.total < self.min_kept:

@@ -20,7 +20,7 @@ five, and the limit would mean something else in every class.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -39,14 +39,17 @@ from pytest_saliency.decide.swap import (
     smallest_n,
     swap_reference,
 )
+from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, reachable, tolerance_of
 from pytest_saliency.decide.values import FloatArray, checked, defined, level, mean_of, median_of, sd_of, share_limit
-from pytest_saliency.decide.verdict import verdict_of
+from pytest_saliency.decide.verdict import Verdict, verdict_of
 from pytest_saliency.errors import CriterionError
 
 __all__ = ["SwapBlock", "decide", "make_blocks"]
 
 KIND = "faithful"
 Pairs = Mapping[str, Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]]
+Question = Callable[[float], tuple[float, float]]
+"""The p-values of PASS and FAIL of one fill or comparison, had every advantage been larger by the argument."""
 
 
 def decide(
@@ -59,6 +62,7 @@ def decide(
     max_disadvantage: float | None = None,
     softmax_drop: Mapping[str, npt.ArrayLike] | None = None,
     counts: Mapping[str, int] | None = None,
+    tolerance: Tolerance | None = None,
     seed: int,
 ) -> Decision:
     """Decide whether removing its own region costs an image more than removing other images' regions does.
@@ -79,6 +83,8 @@ def decide(
         For every fill the signed drop of the softmax probability (n,), as in the CASE paper's Table III; a read-out.
     counts
         Images by fate, taken over into the decision.
+    tolerance
+        By how much score drops of two runs may differ; that of ``log_odds_drop`` by default.
 
     Raises
     ------
@@ -101,11 +107,12 @@ def decide(
     effects: dict[str, float] = {}
     detectable: dict[str, float] = {}
     readouts: dict[str, object] = {}
+    questions: dict[str, Question] = {}
     lost: set[int] = set()
     for fill, own in blocks.items():
         lost |= {row for block in own for row, missing in zip(block.rows, block.undefined, strict=True) if missing}
-        measure, tested, spread = _advantage(fill, own, min_advantage, alpha, seed)
-        measures[measure.name] = measure
+        measure, tested, spread, asked = _advantage(fill, own, min_advantage, alpha, seed)
+        measures[measure.name], questions[measure.name] = measure, asked
         legs += tested
         effects[measure.name] = measure.estimate / measure.sd if measure.sd > 0.0 else math.nan
         detectable[f"{measure.name} above the margin (approximate)"] = spread
@@ -113,8 +120,8 @@ def decide(
     thin = False
     for method, fills in (against or {}).items():
         for fill, (own_drop, other_drop) in fills.items():
-            measure, leg, spread, paired = _comparison(method, fill, own_drop, other_drop, limit, alpha, seed)
-            measures[measure.name] = measure
+            measure, leg, spread, paired, asked = _comparison(method, fill, own_drop, other_drop, limit, alpha, seed)
+            measures[measure.name], questions[measure.name] = measure, asked
             legs.append(leg)
             effects[measure.name] = measure.estimate / measure.sd if measure.sd > 0.0 else math.nan
             detectable[f"{measure.name} above the margin (approximate)"] = spread
@@ -125,6 +132,7 @@ def decide(
     share = len(lost) / n
     blocked = share > max_undefined or thin
     verdict = verdict_of(all(leg.holds for leg in legs) and not blocked, bool(shown))
+    within = _sensitivity(verdict, questions, blocked, alpha, tolerance or tolerance_of("log_odds_drop"))
     measures = {name: _judged(entry, legs, adjusted[name] < alpha) for name, entry in measures.items()}
     readouts["p_fail_holm"] = adjusted
     readouts["advantage"] = {fill: _spread_of(own) for fill, own in blocks.items()}
@@ -150,10 +158,33 @@ def decide(
         effect_size=effects,
         smallest_detectable=detectable,
         readouts=readouts,
-        notes=tuple(notes),
+        notes=(*notes, *within.notes(verdict)),
         alpha=alpha,
         seed=seed,
+        within_tolerance=within,
     )
+
+
+def _sensitivity(
+    verdict: Verdict, questions: Mapping[str, Question], blocked: bool, alpha: float, tolerance: Tolerance
+) -> Sensitivity:
+    """Return which verdicts score drops within the tolerance of these give.
+
+    An advantage is a difference of drops, which may both be off, so it moves by twice the tolerance. If every own
+    drop is lower by t and every other one higher, each permutation loses 2 t for each region it moves: the same
+    permutations at a margin higher by 2 t. So the references that are there answer, and nothing is drawn again.
+    An undefined image has no drop of its own; it is moved like the others, which is more than could happen to it.
+    """
+
+    def moved(by: float) -> Verdict:
+        answers = {name: ask(by) for name, ask in questions.items()}
+        adjusted = holm({name: p_fail for name, (_, p_fail) in answers.items()})
+        holds = all(p_pass < alpha for p_pass, _ in answers.values()) and not blocked
+        return verdict_of(holds, any(p < alpha for p in adjusted.values()))
+
+    # Whichever images are off by more, a sum of drops is off by their mean.
+    by = 2.0 * tolerance.mean
+    return reachable({"log_odds_drop": tolerance}, verdict, moved(by), moved(-by))
 
 
 def _checked(blocks: Mapping[str, Sequence[SwapBlock]], alpha: float) -> Sequence[SwapBlock]:
@@ -197,8 +228,8 @@ def _checked(blocks: Mapping[str, Sequence[SwapBlock]], alpha: float) -> Sequenc
 
 def _advantage(
     fill: str, blocks: Sequence[SwapBlock], min_advantage: float, alpha: float, seed: int
-) -> tuple[Measure, list[Leg], float]:
-    """Return measure, legs and smallest detectable advantage of one fill."""
+) -> tuple[Measure, list[Leg], float, Question]:
+    """Return measure, legs, smallest detectable advantage and p-values of one fill."""
     worst = swap_reference([block.with_own("worst", min_advantage) for block in blocks], seed)
     best = worst
     if any(bool(block.undefined.any()) for block in blocks):
@@ -209,8 +240,15 @@ def _advantage(
     estimate = float(np.average(own[seen], weights=weights[seen])) if bool(seen.any()) else math.nan
     spread_worst = _between_images(blocks, "worst", min_advantage, seed)
     spread_best = _between_images(blocks, "best", min_advantage, seed)
+
+    def ask(by: float) -> tuple[float, float]:
+        margin = min_advantage - by
+        p_pass = max(worst.p_greater(-by), worst.p_greater(margin), spread_worst.p_greater(margin))
+        return p_pass, max(best.p_less(margin), spread_best.p_less(margin))
+
     p_zero, p_margin = worst.p_greater(0.0), worst.p_greater(min_advantage)
     p_images = spread_worst.p_greater(min_advantage)
+    p_pass, p_fail = ask(0.0)
     measure = Measure(
         name=f"advantage[{fill}]",
         title=f"advantage with {fill} (log-odds)",
@@ -221,8 +259,8 @@ def _advantage(
         n=int(own.size),
         undefined=sum(int(block.undefined.sum()) for block in blocks),
         sd=sd_of(own[seen]),
-        p_pass=max(p_zero, p_margin, p_images),
-        p_fail=max(best.p_less(min_advantage), spread_best.p_less(min_advantage)),
+        p_pass=p_pass,
+        p_fail=p_fail,
     )
     low = measure.interval.low
     legs = [
@@ -244,7 +282,7 @@ def _advantage(
     )
     legs.append(Leg(f"images[{fill}]", statement, p_images, p_images < alpha, estimate, low))
     errors = [reference.standard_error(reference.estimate()) for reference in (worst, spread_worst)]
-    return measure, legs, power.normal_gap(max(errors), alpha)
+    return measure, legs, power.normal_gap(max(errors), alpha), ask
 
 
 def _between_images(blocks: Sequence[SwapBlock], side: Literal["worst", "best"], margin: float, seed: int) -> Reference:
@@ -264,8 +302,8 @@ def _wider(one: Interval, other: Interval) -> Interval:
 
 def _comparison(
     method: str, fill: str, own: npt.ArrayLike, other: npt.ArrayLike, limit: float, alpha: float, seed: int
-) -> tuple[Measure, Leg, float, dict[str, float]]:
-    """Return measure, leg, smallest detectable difference and paired t of one method and fill."""
+) -> tuple[Measure, Leg, float, dict[str, float], Question]:
+    """Return measure, leg, smallest detectable difference, paired t and p-values of one method and fill."""
     name = f"against[{method},{fill}]"
     mine = checked(f"{name} own drop", own, -np.finfo(np.float64).max, np.finfo(np.float64).max)
     theirs = checked(f"{name} other drop", other, -np.finfo(np.float64).max, np.finfo(np.float64).max)
@@ -284,7 +322,11 @@ def _comparison(
     largest = float(np.max(np.abs(seen))) if seen.size else 0.0
     worst = compare.sign_flip_reference(np.where(np.isnan(differences), -largest, differences), seed)
     best = compare.sign_flip_reference(np.where(np.isnan(differences), largest, differences), seed)
-    p_pass = worst.p_greater(limit)
+
+    def ask(by: float) -> tuple[float, float]:
+        return worst.p_greater(limit - by), best.p_less(limit - by)
+
+    p_pass, p_fail = ask(0.0)
     estimate = mean_of(seen)
     wanted = "a larger score drop" if limit == 0.0 else f"a score drop at most {-limit:g} log-odds smaller"
     measure = Measure(
@@ -298,7 +340,7 @@ def _comparison(
         undefined=int(differences.size - seen.size),
         sd=sd_of(seen),
         p_pass=p_pass,
-        p_fail=best.p_less(limit),
+        p_fail=p_fail,
     )
     leg = Leg(
         name,
@@ -309,7 +351,7 @@ def _comparison(
         measure.interval.low,
     )
     spread = power.normal_gap(worst.standard_error(worst.estimate()), alpha)
-    return measure, leg, spread, compare.paired_t(seen)
+    return measure, leg, spread, compare.paired_t(seen), ask
 
 
 def _inverted(worst: Reference, best: Reference, alpha: float) -> Interval:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 
+SAME = 1e-9  # ranks.SAME; reports import this module, and must not import numpy for it
+FINEST = 10
+
 
 def figures(value: float, limit: float, *bounds: float) -> tuple[str, ...]:
-    """Return the numbers with two decimals, or as many (four at most) as it takes to tell each from the limit."""
+    """Return the numbers with two decimals, or as many as it takes to tell each of them from the limit.
+
+    Decisions take numbers within ``SAME`` of the limit for the limit itself, and so are they shown.
+    """
     numbers = (value, limit, *bounds)
-    for decimals in (2, 3, 4):
+    for decimals in range(2, FINEST + 1):
         shown = tuple(_figure(entry, decimals) for entry in numbers)
-        if all(entry == limit or text != shown[1] for entry, text in zip(numbers, shown, strict=True)):
+        if all(abs(entry - limit) <= SAME or text != shown[1] for entry, text in zip(numbers, shown, strict=True)):
             break
     return shown
 
@@ -35,6 +41,20 @@ def measured(
 def percent(share: float) -> str:
     """Return a share in per cent with at most one decimal."""
     return f"{round(100.0 * share, 1):g} %"
+
+
+def percents(share: float, allowed: float) -> tuple[str, str]:
+    """Return two shares in per cent with one decimal, or as many as it takes to tell them apart."""
+    for decimals in range(1, FINEST):
+        one, two = (f"{round(100.0 * value, decimals):.10g} %" for value in (share, allowed))
+        if one != two or abs(share - allowed) <= SAME:
+            break
+    return one, two
+
+
+def declared(limit: float) -> str:
+    """Return a limit as it was declared, with two decimals at least: 0.50, 0.125."""
+    return f"{limit:.2f}" if round(limit, 2) == limit else f"{limit:g}"
 
 
 def p_value(p: float) -> str:

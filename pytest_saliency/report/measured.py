@@ -12,6 +12,7 @@ Record = Mapping[str, Any]
 MeasureDict = Mapping[str, Any]
 
 OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<=", "abs<=": ">"}
+NEAR_LIMIT = "(near the limit)"
 STATISTICS = ("mean ", "median ", "share ")
 
 
@@ -74,6 +75,7 @@ def measured_text(record: Record) -> str:
     """Return the measures with a declared limit in one line, with bound and limit; else the headline.
 
     What a decision tests beside them (that a map is not noise, say) is in the block of a failure and in the record.
+    A verdict that another machine's numbers could turn is marked; the record's notes say what to do about it.
     """
     parts = []
     for measure in limited(record):
@@ -81,7 +83,14 @@ def measured_text(record: Record) -> str:
             continue
         estimate, bound, limit = shown(measure)
         parts.append(f"{title_of(measure)} {estimate} (bound {bound}) {relation(measure)} {limit}")
-    return ", ".join(parts) if parts else str(record.get("headline") or "")
+    text = ", ".join(parts) if parts else str(record.get("headline") or "")
+    return f"{text} {NEAR_LIMIT}".lstrip() if near_limit(record) else text
+
+
+def near_limit(record: Record) -> bool:
+    """Say whether numbers within the tolerance of the record's could give another verdict."""
+    within = (record.get("decision") or {}).get("within_tolerance") or {}
+    return len(within.get("verdicts") or ()) > 1
 
 
 def short_text(record: Record) -> str:
