@@ -17,7 +17,8 @@ from pytest_saliency.errors import MethodError
 HOLDS_WITHIN = 1e-3
 ROUNDINGS = 16  # in half precision rounding alone exceeds that share
 
-Linear = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Linear = nn.Linear | Convolution
 
 
 def head_rows(model: nn.Module, name: str, scores: Tensor, activations: Tensor) -> Tensor:
@@ -137,11 +138,7 @@ def _linear_layers(model: nn.Module, classes: int) -> Iterator[tuple[str, Linear
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             rows = module.out_features
-        elif (
-            isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-            and set(module.kernel_size) == {1}
-            and module.groups == 1
-        ):
+        elif isinstance(module, Convolution) and set(module.kernel_size) == {1} and module.groups == 1:
             rows = module.out_channels
         else:
             continue
