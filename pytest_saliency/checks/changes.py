@@ -19,6 +19,10 @@ from pytest_saliency.errors import SubjectError
 from pytest_saliency.measure.scores import log_odds, softmax_probability
 
 
+LOADED = 64
+"""Images held at a time beside the batch in work; batches are full whatever it is."""
+
+
 class ChangedScores:
     """The log-odds and the softmax probability of changed images, each in the slot it was given.
 
@@ -36,6 +40,11 @@ class ChangedScores:
         self._batches = FullBatches(
             explained.runner, self.size, self._take, len(cases), None if report is None else report(stage)
         )
+
+    @property
+    def loaded(self) -> int:
+        """How many unchanged images to hold at a time: a batch of them, within reason."""
+        return min(self.size.current, LOADED)
 
     @property
     def images(self) -> int:

@@ -160,7 +160,7 @@ def curves(
     width = planned(1, steps)
     slots = np.arange(len(usable) * width).reshape(len(usable), width)
     scores = ChangedScores(explained, np.repeat(chosen[usable], width), np.repeat(classes[usable], width), "curves")
-    step = max(1, explained.batch_size)
+    step = scores.loaded
     chunks = [tuple(chosen[usable[start : start + step]].tolist()) for start in range(0, len(usable), step)]
     with explained.runner.session():
         done = 0

@@ -158,7 +158,7 @@ def score(
     regions = _Regions(explained, own, others, fraction, seed)
     members = layout.images
     scores = ChangedScores(explained, kept.indices[members], explained.predicted[kept.indices[members]], "score")
-    groups = list(_groups(blocks, explained.batch_size))
+    groups = list(_groups(blocks, scores.loaded))
     chunks = [tuple(int(kept.indices[i]) for b in group for i in blocks[b]) for group in groups]
     with explained.runner.session():
         for group, batch in zip(
@@ -251,12 +251,12 @@ class _Regions:
         return found.reshape(len(indices), *size)
 
 
-def _groups(blocks: Blocks, batch_size: int) -> Iterator[list[int]]:
-    """Put blocks (by their numbers) together until a group has about ``batch_size`` images."""
+def _groups(blocks: Blocks, size: int) -> Iterator[list[int]]:
+    """Put blocks (by their numbers) together until a group has about ``size`` images."""
     group: list[int] = []
     held = 0
     for b, block in enumerate(blocks):
-        if group and held + len(block) > batch_size:
+        if group and held + len(block) > size:
             yield group
             group, held = [], 0
         group.append(b)
