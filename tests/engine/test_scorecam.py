@@ -515,19 +515,24 @@ def test_running_out_of_memory_halves_and_goes_on() -> None:
 
 
 class Breaks(Counting):
-    """Returns NaN for a class of images that are dark: those that a mask has hidden."""
+    """Returns no finite score for images that are dark: those that a mask has hidden."""
 
     floor = 0.0
+    value = math.nan
 
     def forward(self, x: Tensor) -> Tensor:
         scores = super().forward(x)
         dark = x.flatten(1).mean(1) < self.floor
-        return torch.where(dark[:, None], torch.full_like(scores, math.nan), scores)
+        return torch.where(dark[:, None], torch.full_like(scores, self.value), scores)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("variants", [(), ("reference-code",)])
-def test_nan_for_a_masked_image_makes_that_map_nan_and_no_other(variants: tuple[str, ...]) -> None:
+def test_a_broken_score_of_a_masked_image_makes_that_map_nan_and_no_other(
+    variants: tuple[str, ...], value: float
+) -> None:
     model = make(Breaks, 1108)
+    model.value = value
     images = pictures(3, model.image, seed=1)
     images[1] *= 0.05
     model.floor = float(images[1].mean()) * 0.99
@@ -561,7 +566,8 @@ def test_other_precisions_come_close(dtype: torch.dtype) -> None:
     twin = Subject(copy.deepcopy(model).to(dtype), layer="act2")
     made = scorecam(site_of(twin, images), images)
     found, expected = (made.maps["1"].values.double().numpy(), full.maps["1"].values.double().numpy())
-    assert made.maps["1"].values.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    wanted = torch.float64 if dtype == torch.float64 else torch.float32
+    assert made.scores.dtype == made.maps["1"].values.dtype == wanted
     assert distance(found, expected) < (0.05 if dtype == torch.bfloat16 else 0.01)
 
 
