@@ -18,7 +18,6 @@ from pytest_saliency.engine.sizing import BatchSize
 from pytest_saliency.errors import SubjectError
 from pytest_saliency.measure.scores import log_odds, softmax_probability
 
-
 LOADED = 64
 """Images held at a time beside the batch in work; batches are full whatever it is."""
 
