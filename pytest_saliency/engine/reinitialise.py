@@ -156,7 +156,7 @@ def reinitialised_gradcam(
     with other.session():
         _measure_statistics(other, cases)
         tap = Tap(other, layer.name, layer.layout)
-        for batch in stream(cases, subject.preprocess, size.current):
+        for batch in stream(cases, subject.preprocess, size, runner.device):
             pixels = batch.pixels if transform is None else transform(batch.pixels)
             maps += size.each(len(pixels), partial(_explain, tap, pixels, classes[list(batch.indices)]))
             if progress is not None:
