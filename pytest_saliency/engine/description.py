@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pytest_saliency.engine.installed import is_installed, is_installed_module, version_of
+from pytest_saliency.engine.installed import code_of, defines, is_foreign, is_installed, is_installed_module, version_of
 
 INTERNAL = frozenset(vars(nn.Module()))  # what every module has: parameters, hooks, flags
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -240,11 +240,11 @@ class Description:
         members = {name: member for name, member in vars(cls).items() if name != "_abc_impl"}
         module = sys.modules.get(home)
         source = self._source(getattr(module, "__file__", None))
-        if is_installed_module(home) and _found(module, cls):
+        if is_installed_module(home) and defines(module, cls):
             version = version_of(home) or source
-            foreign = {name: member for name, member in members.items() if _is_foreign(member)}  # put there later
+            foreign = {name: member for name, member in members.items() if is_foreign(member)}  # put there later
             return ["installed", home, cls.__qualname__, version, self._members(foreign)]
-        kept = {n: m for n, m in members.items() if not n.startswith("__") or _code_of(m) is not None}
+        kept = {n: m for n, m in members.items() if not n.startswith("__") or code_of(m) is not None}
         return ["own", cls.__qualname__, source, self._members(kept)]
 
     def _members(self, members: Mapping[str, object]) -> list[Any]:
@@ -301,23 +301,3 @@ def _simple(value: object) -> list[Any] | None:
 def _names(code: CodeType) -> set[str]:
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*(_names(constant) for constant in inner))
-
-
-def _code_of(member: Any) -> CodeType | None:
-    """Return the code of a function, method or property of a class; None for data."""
-    inner = getattr(member, "fget", None) or getattr(member, "__func__", member)
-    code = getattr(inner, "__code__", None)
-    return code if isinstance(code, CodeType) else None
-
-
-def _found(module: ModuleType | None, cls: type) -> bool:
-    """Tell whether a module has a class under its name; one made in memory only says that it is from there."""
-    found: object = module
-    for name in cls.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is cls
-
-
-def _is_foreign(member: object) -> bool:
-    code = _code_of(member)
-    return code is not None and not is_installed(code.co_filename)

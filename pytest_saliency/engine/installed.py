@@ -9,6 +9,8 @@ import platform
 import sys
 import sysconfig
 from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
 
 
 @functools.cache
@@ -40,3 +42,24 @@ def version_of(module: str) -> str | None:
         return str(said)
     named = importlib.metadata.packages_distributions().get(package)  # slow, but few packages hide their version
     return importlib.metadata.version(named[0]) if named else None
+
+
+def code_of(member: Any) -> CodeType | None:
+    """Return the code of a function, method or property of a class; None for data."""
+    inner = getattr(member, "fget", None) or getattr(member, "__func__", member)
+    code = getattr(inner, "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def defines(module: ModuleType | None, cls: type) -> bool:
+    """Tell whether a module has a class under its name; one made in memory only says that it is from there."""
+    found: object = module
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls
+
+
+def is_foreign(member: object) -> bool:
+    """Tell whether a member of a class is a function written outside of the installed packages."""
+    code = code_of(member)
+    return code is not None and not is_installed(code.co_filename)
