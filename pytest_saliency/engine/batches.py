@@ -129,7 +129,7 @@ class _Upload:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def send(self, pixels: Tensor) -> _Read:
         """Start the copy; called in the reading thread."""
@@ -138,7 +138,7 @@ class _Upload:
             with torch.cuda.stream(self._stream):
                 # torch keeps the pinned memory until the copy is done, also when the tensor is gone.
                 moved = pixels.to(self._device, non_blocking=True)
-                ready = torch.cuda.Event()
+                ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 ready.record(self._stream)
         except RuntimeError as error:
             if not out_of_memory(error):

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from pytest_saliency.engine.layout import Layout
 from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.precision import at_least_float32
 from pytest_saliency.engine.runner import Runner
+from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.errors import SubjectError
 
 
@@ -86,29 +88,28 @@ class Capture:
                 is_grads_batched=True,
                 allow_unused=True,
             )
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError) as error:
+            if out_of_memory(error):
+                raise
             # An operation of the tail has no batching rule: the same products, one after the other.
             rows = [row for row in map(self._product, cotangents) if row is not None]
             found = torch.stack(rows) if rows else None
         if found is None:
             found = torch.zeros(count, *self._leaf.shape, dtype=self._leaf.dtype, device=self._leaf.device)
-        read = self._layout.read(_at_least_float32(found).flatten(0, 1))
+        read = self._layout.read(at_least_float32(found).flatten(0, 1))
         return read.reshape(count, -1, *read.shape[1:])
 
     def _product(self, cotangent: Tensor) -> Tensor | None:
         try:
             return torch.autograd.grad(self._graph, self._leaf, cotangent, retain_graph=True, allow_unused=True)[0]
         except (RuntimeError, NotImplementedError) as error:
+            if out_of_memory(error):
+                raise
             first = (str(error).strip().splitlines() or [""])[0]
             raise SubjectError(
                 f"the gradient from the scores back to {self._where} cannot be computed: {first} What follows the"
                 " layer must be differentiable; an in-place operation there is a common cause."
             ) from error
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    """Return half precision as float32: sums over channels and positions would overflow or lose digits in it."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class NoGradientError(SubjectError):
@@ -153,9 +154,9 @@ def capture(
                 f"no gradient reaches layer '{layer_name}' of model '{subject.name}': what follows it detaches, runs"
                 " under no_grad, or does not use it. Choose another layer."
             )
-    activations = layout.read(_at_least_float32(tap.leaf.detach()))
+    activations = layout.read(at_least_float32(tap.leaf.detach()))
     where = f"layer '{layer_name}' of model '{subject.name}'"
-    return Capture(_at_least_float32(scores.detach()), binary, activations, tap.leaf, scores, layout, where)
+    return Capture(at_least_float32(scores.detach()), binary, activations, tap.leaf, scores, layout, where)
 
 
 class Tap:

@@ -15,6 +15,7 @@ from pytest_saliency.engine.capture import Tap
 from pytest_saliency.engine.layout import Layout, Reshape, find_layout
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.subject import Subject
+from pytest_saliency.engine.wrappers import layer_names, without_prefix
 from pytest_saliency.errors import SaliencyError, SubjectError
 
 LISTED = 12  # layers named in an error
@@ -188,16 +189,18 @@ def resolve_layer(runner: Runner, pixels: Tensor, observed: Observed) -> LayerIn
 
 
 def _named(subject: Subject, name: str, usable: list[LayerInfo]) -> LayerInfo:
-    for info in usable:
-        if info.name == name:
-            return info
-    names = [n for n, _ in subject.model.named_modules() if n]
-    if name in names:
+    names = layer_names(subject.model)
+    proper = without_prefix(name, names)
+    if proper is not None:
+        for info in usable:
+            if info.name == proper:
+                return info
         raise SubjectError(
             f"layer '{name}' of model '{subject.name}' has no spatial grid larger than 1x1, or did not run, so it"
             f" cannot carry a map. {_list(usable)}"
         )
-    close = difflib.get_close_matches(name, names, n=1)
+    inside = sorted({own for own in names.values() if own.endswith(f".{name}")})
+    close = inside if len(inside) == 1 else difflib.get_close_matches(name, [n for n in names if n], n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     raise SubjectError(f"model '{subject.name}' has no layer '{name}'.{hint} {_list(usable)}")
 

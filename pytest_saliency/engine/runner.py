@@ -6,16 +6,19 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pytest_saliency.engine.outputs import two_sided
-from pytest_saliency.engine.precision import full_float32
+from pytest_saliency.engine.precision import HALVES, Precision, at_least_float32, full_float32, half_dtype
+from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.subject import Subject
-from pytest_saliency.errors import SaliencyError, SubjectError, raised
+from pytest_saliency.engine.threads import cpu_threads, short_waits
+from pytest_saliency.engine.wrappers import on_one_device
+from pytest_saliency.errors import DeviceError, SaliencyError, SubjectError, first_line, raised
 
 # Share of the largest score: far above what another batch size does, far below dropout or statistics of a batch.
 REPEATS_WITHIN = 1e-3
@@ -23,28 +26,36 @@ ROUNDINGS = 16  # in half precision rounding alone exceeds that share
 
 
 @contextlib.contextmanager
-def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
+def untouched(
+    model: nn.Module, device: torch.device, half: torch.dtype | None = None, threads: int | None = None
+) -> Iterator[None]:
     """Evaluation mode, full float32 products, no autocast, nothing compiled, on ``device``; restored on the way out.
 
+    ``half`` is a type that torch.autocast computes in instead; ``threads`` a number of CPU threads.
+
     Restored after success, an exception or an interrupt: train/eval flag of every submodule, device of the
-    parameters, the random states of torch, NumPy and Python, the precision of products, gradient mode. Parameters,
-    ``.grad`` and ``requires_grad`` are never written.
+    parameters, the random states of torch, NumPy and Python, the precision of products, the number of threads,
+    gradient mode. Parameters, ``.grad`` and ``requires_grad`` are never written.
     """
     flags = [(module, module.training) for module in model.modules()]
     home = _home(model)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     cuda = [device] if device.type == "cuda" else []
+    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
     try:
         with (
             torch.inference_mode(False),  # the caller may be in it, and no gradient would be recorded
             torch.random.fork_rng(devices=cuda),
-            torch.autocast(device.type, enabled=False),
+            torch.autocast(device.type, dtype=half, enabled=half is not None),
             full_float32(),
+            cpu_threads(threads),
+            short_waits() if device.type == "cpu" else contextlib.nullcontext(),
             _eager(),
+            on_one_device(model),
         ):
             model.eval()
             if home is not None and home != device:
-                model.to(device)
+                _move(model, device)
             yield
     finally:
         if home is not None and home != device:
@@ -53,6 +64,19 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
             module.training = training
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
+
+
+def _move(model: nn.Module, device: torch.device) -> None:
+    try:
+        model.to(device)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # TypeError: MPS has no float64
+        what = "does not fit into the memory of" if out_of_memory(error) else "cannot be moved to"
+        raise DeviceError(
+            f"a model of type {type(model).__name__} {what} device '{device}' ({first_line(error)}); free memory there,"
+            " or take another device."
+        ) from error
 
 
 def _eager() -> contextlib.AbstractContextManager[object]:
@@ -74,19 +98,40 @@ class Runner:
     """A subject on a device. Use its methods inside :meth:`session`.
 
     ``state`` is the model's fingerprint when the runner was made; everything it gives out is about that state.
+    ``precision`` other than ``float32`` lets torch.autocast choose what runs in half precision; a model whose own
+    parameters are not float32 computes in their type, whatever it says. ``threads`` is the number of CPU threads.
+
+    Raises
+    ------
+    DeviceError
+        The device cannot compute in this precision.
     """
 
     subject: Subject
     device: torch.device
+    precision: Precision = "float32"
+    threads: int | None = None
     state: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        half_dtype(self.precision, self.device)
         object.__setattr__(self, "state", self.subject.fingerprint())
 
     @property
     def dtype(self) -> torch.dtype:
         """The model's own floating-point type, float32 if it has no parameters."""
         return next((p.dtype for p in self.subject.model.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        """The type in which products and convolutions run."""
+        return HALVES.get(self.precision, torch.float32) if self.dtype == torch.float32 else self.dtype
+
+    def precise(self) -> Runner:
+        """Return a runner of the same subject, device and state in float32: what half precision is compared with."""
+        made = replace(self, precision="float32")
+        object.__setattr__(made, "state", self.state)
+        return made
 
     def check_unchanged(self) -> None:
         """Raise a SubjectError if the model's numbers changed since: maps made before and after must not mix."""
@@ -101,21 +146,22 @@ class Runner:
     def session(self) -> Iterator[None]:
         """Hold the model in evaluation on the device; see :func:`untouched` and :meth:`check_unchanged`."""
         self.check_unchanged()
-        with untouched(self.subject.model, self.device):
+        half = self.computes_in if self.computes_in != self.dtype else None
+        with untouched(self.subject.model, self.device, half, self.threads):
             yield
 
     def scores(self, pixels: Tensor) -> Tensor:
-        """Return class scores (N, C) without gradients; ``pixels`` is a batch after geometry, in [0, 1]."""
+        """Return class scores (N, C), at least float32, without gradients; ``pixels`` are (N, C, *S) in [0, 1]."""
         with torch.no_grad():  # under inference_mode whatever a model caches would be unusable in training
             logits, _ = two_sided(self.logits(pixels))
-        return logits.clone()
+        return at_least_float32(logits).clone()
 
     def check_repeated(self, once: Tensor, again: Tensor) -> None:
         """Raise a SubjectError if scores (n, C) of the same images, in other company, are not the same.
 
         Scores that are not finite are somebody else's to report.
         """
-        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self.dtype).eps)
+        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self.computes_in).eps)
         largest = float(torch.nan_to_num(once).abs().max())
         if bool(((once - again).abs() > share * largest).any()):
             raise SubjectError(

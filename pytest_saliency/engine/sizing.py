@@ -75,8 +75,7 @@ class BatchSize:
     def release(self) -> None:
         """Give memory that nothing uses any more back to the device."""
         gc.collect()
-        if self.device.type == "cuda" or torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # nothing where CUDA was not used
         if self.device.type == "mps":
             torch.mps.empty_cache()
 
@@ -139,10 +138,9 @@ class BatchSize:
     def _nothing_fits(self, error: BaseException) -> DeviceError:
         root = next(link for link in reversed(list(_chain(error))) if _says_so(link))
         where = "the memory of this machine" if self.device.type == "cpu" else f"the memory of device '{self.device}'"
-        help_ = "free memory, or take a device that has more"
         return DeviceError(
             f"one image at a time does not fit into {where} ({first_line(root)}). Give the subject a smaller 'resize'"
-            f" or a target layer nearer to the output, {help_}."
+            " or a target layer nearer to the output, free memory, or take a device that has more."
         )
 
 

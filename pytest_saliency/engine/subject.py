@@ -14,7 +14,7 @@ from pytest_saliency.engine.contrast import Contrast
 from pytest_saliency.engine.layout import Reshape
 from pytest_saliency.engine.outputs import OutputSelector, select_logits
 from pytest_saliency.engine.preprocess import Preprocess
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.engine.wrappers import unwrapped
 
 
 class Subject:
@@ -23,7 +23,8 @@ class Subject:
     Parameters
     ----------
     model
-        The classifier. It is never changed: not its parameters, gradients, flags, hooks or device.
+        The classifier. It is never changed: not its parameters, gradients, flags, hooks or device. Of one wrapped by
+        torch.compile, DataParallel or DistributedDataParallel the module inside is taken.
     layer
         ``auto``, ``penultimate``, a qualified module name, or a submodule of ``model``.
     preprocess
@@ -52,9 +53,7 @@ class Subject:
         source: str | None = None,
         weights_sha256: str | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise SubjectError(f"a subject needs a torch.nn.Module, not {type(model).__name__}.")
-        self.model = model
+        self.model = model = unwrapped(model)
         self.layer = layer
         self.preprocess = Preprocess.of(preprocess)
         self.contrast = Contrast.of(contrast)
