@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from pytest_saliency import Cases, Subject, explain
+from pytest_saliency.engine.runner import Runner
 from pytest_saliency.errors import SaliencyError
 
 from .helpers import GRADIENT
@@ -119,6 +121,22 @@ def test_success_leaves_nothing(build: Any, grad: bool) -> None:
         assert torch.is_grad_enabled() == grad
     assert changes(model, before) == []
     assert np.array_equal(images, kept)
+
+
+@pytest.mark.parametrize("build", [DropNormNet, TinyViT])
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_half_precision_and_other_threads_leave_nothing(build: Any, interrupt: bool) -> None:
+    model = untidy(make(build, 81))
+    before = fingerprint(model)
+    runner = Runner(Subject(model), torch.device("cpu"), precision="bf16", threads=3)
+    pixels = torch.from_numpy(pictures(2, model.image))
+    with contextlib.suppress(KeyboardInterrupt), runner.session():
+        runner.scores(pixels)
+        assert torch.get_num_threads() == 3
+        assert torch.is_autocast_enabled("cpu")
+        if interrupt:
+            raise KeyboardInterrupt
+    assert changes(model, before) == []
 
 
 def test_training_mode_is_left_alone_and_not_used() -> None:

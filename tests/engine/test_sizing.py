@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def room_for(most: int) -> tuple[Callable[[slice], list[int]], list[int]]:
 def test_every_image_is_worked_on_once_and_in_order(count: int, wanted: int, most: int) -> None:
     work, tried = room_for(most)
     size = BatchSize(wanted)
-    assert sum(size.each(count, work), []) == list(range(count))
+    assert list(chain(*size.each(count, work))) == list(range(count))
     assert max(tried[-1:], default=0) <= most
     assert size.current <= max(most, 1) or count <= most
 
@@ -111,9 +112,7 @@ def test_one_image_that_does_not_fit_is_a_sentence() -> None:
         return guarded(Subject(torch.nn.Identity()), torch.zeros(1, 3, 2, 2), lambda: torch.empty(1 << 46))
 
     size = BatchSize(4)
-    with pytest.raises(
-        DeviceError, match=r"one image at a time does not fit into the memory of this machine \(.*alloc"
-    ):
+    with pytest.raises(DeviceError, match=r"one image at a time does not fit into the memory of this machine \("):
         size.each(4, work)
     assert size.current == 1
 
