@@ -193,34 +193,34 @@ def _sensitivity(
     seed: int,
     tolerances: Mapping[str, Tolerance],
 ) -> Sensitivity:
-    """Return which verdicts numbers within the tolerance of these give, all of them moved the same way."""
+    """Return which verdicts numbers within the tolerance of these give, all of them moved the same way.
+
+    Numbers that are larger by t mean the same as a limit smaller by t. The limit is what is moved for the means: a
+    betting p-value is monotone in it exactly, but in single numbers only nearly, as they size the bets after them.
+    An undefined image is moved like the others, which is more than could happen to it.
+    """
+    ordered = {entry.name: _ordered(entry, arrays[entry.name], each[entry.name], seed) for entry in declared}
+    single = [entry for entry in declared if entry.name != ACCURACY]
 
     def moved(drift: Way) -> Verdict:
         p_pass, p_fail = [], {}
-        single: dict[str, FloatArray] = {}
         for entry in declared:
-            array, limit, tolerance = arrays[entry.name], limits[entry.limit], tolerances[entry.name]
-            one = entry.shifted(array, drift, limit, tolerance, each[entry.name])
-            passing, p_fail[entry.name] = _p_values(entry, one, limit, each[entry.name], alpha, seed)
-            p_pass.append(passing)
-            if entry.name != ACCURACY:
-                single[entry.name] = entry.shifted_singly(array, drift, limit, tolerance)
+            limit = entry.widened(limits[entry.limit], -drift * tolerances[entry.name].mean)
+            down, up, best = ordered[entry.name]
+            p_pass.append(entry.p_pass(down, up, limit, alpha))
+            p_fail[entry.name] = entry.p_fail(best, limit, alpha)
         if max_share is not None:
-            surely, perhaps = _beyond([entry for entry in declared if entry.name != ACCURACY], single, limits, units)
+            shifted = {
+                entry.name: entry.shifted(arrays[entry.name], drift, limits[entry.limit], tolerances[entry.name])
+                for entry in single
+            }
+            surely, perhaps = _beyond(single, shifted, limits, units)
             p_pass.append(rates.p_share_below(int(perhaps.sum()), units.n, max_share))
             p_fail[SHARE] = rates.p_share_above(int(surely.sum()), units.n, max_share)
         holds = all(p < alpha for p in p_pass) and not blocked
         return verdict_of(holds, any(p < alpha for p in holm(p_fail).values()))
 
     return reachable(tolerances, verdict, moved(-1), moved(1))
-
-
-def _p_values(
-    entry: Limited, array: FloatArray, limit: float, units: Units, alpha: float, seed: int
-) -> tuple[float, float]:
-    """Return the p-values of "the mean is not within the limit" and of "it is"."""
-    down, up, best = _ordered(entry, array, units, seed)
-    return entry.p_pass(down, up, limit, alpha), entry.p_fail(best, limit, alpha)
 
 
 def _ordered(entry: Limited, array: FloatArray, units: Units, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pytest_saliency.decide import means
 from pytest_saliency.decide.ranks import SAME
 from pytest_saliency.decide.tolerance import Tolerance, Way
-from pytest_saliency.decide.values import FloatArray, Units
+from pytest_saliency.decide.values import FloatArray
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,12 @@ class Limited:
             return means.smallest_n_above(self.perfect, self.low, self.high, limit, alpha)
         return means.smallest_n_below(self.perfect, self.low, self.high, limit, alpha)
 
-    def shifted(self, values: FloatArray, drift: Way, limit: float, tolerance: Tolerance, units: Units) -> FloatArray:
-        """Return ``values`` moved by the tolerance so that the mean shows more drift (1) or less (-1)."""
-        if self.side == ">=":
-            return tolerance.moved(values, -drift, limit, self.low, self.high)
-        known = units.average(values)
-        falls = self.side == "abs<=" and float(np.nansum(known)) < 0.0
-        sign = -1.0 if falls else 1.0
-        return tolerance.moved(values, np.full(values.size, sign * drift), sign * limit, self.low, self.high)
+    def widened(self, limit: float, by: float) -> float:
+        """Return the limit that is easier to keep by ``by``, harder if that is negative."""
+        return limit - by if self.side == ">=" else limit + by
 
-    def shifted_singly(self, values: FloatArray, drift: Way, limit: float, tolerance: Tolerance) -> FloatArray:
-        """Return ``values`` moved by the tolerance so that every image on its own shows more drift (1) or less (-1)."""
+    def shifted(self, values: FloatArray, drift: Way, limit: float, tolerance: Tolerance) -> FloatArray:
+        """Return ``values`` moved by the tolerance so that every image shows more drift (1) or less (-1)."""
         if self.side == ">=":
             return tolerance.moved(values, -drift, limit, self.low, self.high)
         sign = np.where(values < 0.0, -1.0, 1.0) if self.side == "abs<=" else np.ones(values.size)
