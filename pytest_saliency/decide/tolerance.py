@@ -23,10 +23,10 @@ concentration change  8e-6                       4e-6; 1 image in 40: 0.004
 drop of log-odds      4e-6                       2e-6; 1e-4 where a region moved
 ====================  =========================  ===============================
 
-Batches of 4 for 32 and a second thread changed nothing at all there, shuffling next to nothing. A GPU was not measured; the margins
-(``every`` five times what was seen or more, ``few`` likewise or nearly so, ``FEW`` twice) are meant to hold it. Taken as they
-are, and seen to change nowhere: which class is predicted, hence which images are kept, and which maps are blank. Half
-precision is another matter: its differences are far larger than these.
+Batches of 4 for 32 and a second thread changed nothing at all there, shuffling next to nothing. A GPU was not
+measured; the margins (``every`` five times what was seen or more, ``few`` three times, ``FEW`` twice) are meant to
+hold it. Taken as they are, and seen to change nowhere: which class is predicted, hence which images are kept, and
+which maps are blank. Half precision is another matter: its differences are far larger than these.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Tolerance:
 
 TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
     {
-        "agreement": Tolerance(1e-3, 0.02),
-        "iou_drop": Tolerance(1e-3, 0.02),
+        "agreement": Tolerance(1e-3, 0.05),
+        "iou_drop": Tolerance(1e-3, 0.05),
         "displacement": Tolerance(1e-4, 0.01),
         "correlation": Tolerance(1e-4, 0.05),
         "concentration_change": Tolerance(1e-4, 0.02),

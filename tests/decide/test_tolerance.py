@@ -65,8 +65,8 @@ def test_every_measure_that_is_decided_on_has_a_tolerance() -> None:
 
 @pytest.mark.parametrize("name", ["agreement", "iou_drop"])
 def test_small_regions_change_by_whole_positions_or_not_at_all(name: str) -> None:
-    small, large = tolerance_of(name, 51), tolerance_of(name, LARGE_REGION + 1)
-    assert (small.every, small.few) == (0.0, 2.0 / 51)
+    small, large = tolerance_of(name, 10), tolerance_of(name, LARGE_REGION + 1)
+    assert (small.every, small.few) == (0.0, 2.0 / 10)
     assert large == TOLERANCES[name]
     assert large.every >= 1.0 / LARGE_REGION
     assert tolerance_of(name, 1).few == 1.0
@@ -287,7 +287,7 @@ def test_a_bound_within_the_tolerance_of_its_limit_is_near_it() -> None:
     assert not any("tolerance" in note for note in far.notes)
     note = near.notes[-1]
     assert "it could also be INCONCLUSIVE; do not rely on it" in note
-    assert "iou_drop 0.001, and 0.02 for 5 % of the images" in note
+    assert "iou_drop 0.001, and 0.05 for 5 % of the images" in note
     assert "note" not in near.headline
     undecided = drifting(high - 5e-4)
     assert undecided.verdict is Verdict.INCONCLUSIVE
@@ -339,7 +339,7 @@ def test_images_next_to_a_limit_of_their_own_can_turn_a_share() -> None:
         found = decide(edge)
         assert found.verdict is verdict
         assert within(found).verdicts == (Verdict.PASS, Verdict.INCONCLUSIVE)
-    assert within(decide(0.55)).settled
+    assert within(decide(0.58)).settled
 
 
 def test_an_image_on_the_limit_itself_can_turn_a_count() -> None:
@@ -351,7 +351,7 @@ def test_an_image_on_the_limit_itself_can_turn_a_count() -> None:
             cross, np.full(20, 0.95), max_agreement=0.5, tolerance=tolerance_of("agreement", 50), seed=1
         )
 
-    on, off = decide(0.5), decide(0.4)
+    on, off = decide(0.5), decide(0.3)
     assert on.verdict is Verdict.INCONCLUSIVE
     assert within(on).verdicts == (Verdict.PASS, Verdict.INCONCLUSIVE)
     assert off.verdict is Verdict.PASS
@@ -429,7 +429,7 @@ def test_it_is_written_and_read() -> None:
     decision = drifting(high + 5e-4)
     written = decision.to_dict()
     assert written["within_tolerance"] == {
-        "tolerance": {"iou_drop": {"every": 1e-3, "few": 0.02}},
+        "tolerance": {"iou_drop": {"every": 1e-3, "few": 0.05}},
         "few_share": FEW,
         "verdicts": ["PASS", "INCONCLUSIVE"],
     }
