@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.explained import Explained, explain
     from pytest_saliency.engine.maps import Maps
+    from pytest_saliency.engine.methods.own import register_method
     from pytest_saliency.engine.subject import Subject
     from pytest_saliency.errors import ExplanationAssertionError, SaliencyError
 
@@ -34,6 +35,7 @@ _WHERE = {
     "explain": "engine.explained",
     "ExplanationAssertionError": "errors",
     "Maps": "engine.maps",
+    "register_method": "engine.methods.own",
     "Result": "checks.result",
     "SaliencyError": "errors",
     "Subject": "engine.subject",
@@ -54,6 +56,7 @@ __all__ = [
     "assert_faithful",
     "assert_no_semantic_drift",
     "explain",
+    "register_method",
 ]
 
 

@@ -51,6 +51,7 @@ class FaithfulOptions(CommonOptions, total=False):
     max_disadvantage: float | None
     keep: Kept
     blocks: Literal["within_class", "any"]
+    curves: bool | int
 
 
 class DriftOptions(CommonOptions, total=False):
@@ -145,6 +146,7 @@ def assert_faithful(
     keep: Kept = "correct",
     max_undefined: float = 0.05,
     blocks: Literal["within_class", "any"] = "within_class",
+    curves: bool | int = False,
 ) -> Result | tuple[Result, ...]:
     """Assert that removing an image's own top region hurts its prediction more than removing another image's.
 
@@ -160,6 +162,8 @@ def assert_faithful(
         Methods whose regions must hurt less on the same images; with ``max_disadvantage`` (nats), not much more.
     blocks
         Regions are swapped within predicted classes; ``any`` lets class-typical regions count as evidence.
+    curves
+        Add deletion and insertion curves to the record, in so many steps (True: 10); they decide nothing.
 
     Raises
     ------
@@ -178,6 +182,7 @@ def assert_faithful(
         "keep": keep,
         "max_undefined": max_undefined,
         "blocks": blocks,
+        "curves": curves,
     }
     return _assert("faithful", {"model": explained}, method, options)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_saliency.report.summary import RunReport
     from pytest_saliency.session import Saliency
 
+PRECISIONS = ("float32", "bf16", "fp16")
 FILES = ("*.saliency.yaml", "*.saliency.yml")
 RUN_REPORT = pytest.StashKey["RunReport"]()
 
@@ -26,17 +27,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("saliency", "explanation regression tests (pytest-saliency)")
     options = (
         ("device", "DEVICE", None, "where models run: auto (default), cpu, cuda, cuda:<number>, mps"),
-        ("batch", "N", None, "images in memory at a time (default 32)"),
+        ("batch", "N", None, "images in memory at a time, or auto (default)"),
+        ("precision", None, PRECISIONS, "float32 (default), or bf16, fp16: faster, with other numbers"),
+        ("cache", "PATH", None, "where passes are kept between runs (default: in pytest's cache)"),
+        ("cache-size", "SIZE", None, "how large that may grow, as 500MB or 2GB (default 2GB)"),
         ("json", "PATH", None, "write one JSON file with the records of all checks"),
         ("images", None, ("failed", "all", "none"), "for which checks pictures are kept (default failed)"),
     )
     for name, metavar, choices, text in options:
-        flag, dest = f"--saliency-{name}", f"saliency_{name}"
+        flag, dest = f"--saliency-{name}", f"saliency_{name.replace('-', '_')}"
         if choices is None:
             group.addoption(flag, dest=dest, default=None, metavar=metavar, help=text)
         else:
             group.addoption(flag, dest=dest, default=None, choices=choices, help=text)
         parser.addini(dest, f"as {flag}", default=None)
+    for name, text in (
+        ("no-cache", "keep nothing between runs, and use nothing that was kept"),
+        ("durations", "show where the time went: images, passes and seconds of every stage"),
+    ):
+        flag, dest = f"--saliency-{name}", f"saliency_{name.replace('-', '_')}"
+        group.addoption(flag, dest=dest, action="store_true", default=None, help=text)
+        parser.addini(dest, f"as {flag}", type="bool", default=False)
     parser.addini("saliency_files", "file names of contracts", type="args", default=list(FILES))
     parser.addini(
         "saliency_allow_python",

@@ -6,26 +6,31 @@ Under pytest-xdist each worker is a session of its own.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 
 from pytest_saliency.errors import SaliencyError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from pytest_saliency.engine.cases import Cases
-    from pytest_saliency.engine.explained import Explained, Progress
+    from pytest_saliency.engine.explained import Explained
+    from pytest_saliency.engine.passes import Progress
+    from pytest_saliency.engine.precision import Precision
     from pytest_saliency.engine.subject import Subject
+    from pytest_saliency.records.cache import Cache
 
 T = TypeVar("T")
 
 IMAGES = ("failed", "all", "none")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "fp16")
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT][bB])")
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 REMEMBERED = 32  # explanations kept alive; with them their models, so that there must be an end
 
 
@@ -34,10 +39,15 @@ class Settings:
     """The options of a run: the command line, else the ini file, else the default."""
 
     device: str
-    batch_size: int
+    batch_size: int | Literal["auto"]
     json: Path | None
     images: str
     allow_python: bool
+    precision: Precision = "float32"
+    cache: Path | None = None
+    cache_bytes: int = 0
+    worker: str | None = None
+    workers: int = 1
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -48,20 +58,29 @@ class Settings:
         SaliencyError
             A value is not one of those allowed; the message names the option.
         """
-        batch = _option(config, "batch") or "32"
-        if not batch.isdecimal() or int(batch) < 1:
+        batch = _option(config, "batch") or "auto"
+        if batch != "auto" and (not batch.isdecimal() or int(batch) < 1):
             raise SaliencyError(
-                f"--saliency-batch (or ini saliency_batch) must be a whole number from 1; got {batch!r}."
+                f"--saliency-batch (or ini saliency_batch) must be auto or a whole number from 1; got {batch!r}."
             )
+        written = _option(config, "precision") or "float32"
+        precision = next((one for one in PRECISIONS if one == written), None)
+        if precision is None:
+            raise SaliencyError(f"ini saliency_precision must be one of {', '.join(PRECISIONS)}; got {written!r}.")
         images = _option(config, "images") or "failed"
         if images not in IMAGES:
             raise SaliencyError(f"ini saliency_images must be one of {', '.join(IMAGES)}; got {images!r}.")
         return cls(
             device=_option(config, "device") or "auto",
-            batch_size=int(batch),
+            batch_size="auto" if batch == "auto" else int(batch),
             json=json_path(config),
             images=images,
             allow_python=bool(config.getini("saliency_allow_python")),
+            precision=precision,
+            cache=cache_path(config),
+            cache_bytes=_size(_option(config, "cache_size") or "2GB"),
+            worker=_worker(config),
+            workers=_workers(config),
         )
 
 
@@ -74,6 +93,49 @@ def json_path(config: pytest.Config) -> Path | None:
     return config.rootpath / str(declared) if declared else None
 
 
+def cache_path(config: pytest.Config) -> Path | None:
+    """Return where passes are kept between runs; None where nothing is to be kept.
+
+    Given on the command line it is relative to the cwd, in the ini file to the root; else it lies in pytest's cache,
+    and where that is off there is none.
+    """
+    if config.getoption("saliency_no_cache") or config.getini("saliency_no_cache"):
+        return None
+    given = config.getoption("saliency_cache")
+    if given:
+        return Path(os.path.normpath(config.invocation_params.dir / str(given)))
+    declared = config.getini("saliency_cache")
+    if declared:
+        return config.rootpath / str(declared)
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        return None
+    try:
+        return Path(cache.mkdir("saliency-passes"))
+    except OSError:  # a folder that cannot be written; pytest's own cache says so itself
+        return None
+
+
+def _worker(config: pytest.Config) -> str | None:
+    """Return the name that pytest-xdist gave this process, as ``gw3``; None where it is the only one."""
+    given = getattr(config, "workerinput", None)
+    return None if given is None else str(given.get("workerid"))
+
+
+def _workers(config: pytest.Config) -> int:
+    given = getattr(config, "workerinput", None)
+    return 1 if given is None else max(1, int(given.get("workercount", 1)))
+
+
+def _size(text: str) -> int:
+    found = SIZE.fullmatch(text.strip())
+    if found is None:
+        raise SaliencyError(
+            f"--saliency-cache-size (or ini saliency_cache_size) must be a number with kB, MB, GB or TB; got {text!r}."
+        )
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
 def _option(config: pytest.Config, name: str) -> str | None:
     value = config.getoption(f"saliency_{name}")
     if value is None:
@@ -84,32 +146,67 @@ def _option(config: pytest.Config, name: str) -> str | None:
 class Saliency:
     """The ``saliency`` fixture: the device of the run, and ``explain`` that computes nothing twice."""
 
-    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+    def __init__(self, settings: Settings, planned: tuple[str, ...] = (), progress: Progress | None = None) -> None:
         from pytest_saliency.engine.devices import resolve_device
 
         self.settings = settings
-        self.device = str(resolve_device(settings.device))
-        self.batch_size = settings.batch_size
+        self.device = str(resolve_device(settings.device, settings.worker))
+        self.notes: dict[str, None] = {}
+        self._planned = planned
         self._progress = progress
-        self._explained: OrderedDict[tuple[object, ...], Explained] = OrderedDict()
+        self._explained: OrderedDict[tuple[object, ...], dict[tuple[int, int], Explained]] = OrderedDict()
         self._shared: dict[tuple[str, ...], tuple[tuple[object, ...], Any]] = {}
+        self._cache = self._open_cache()
+
+    @property
+    def _threads(self) -> int | None:
+        """This worker's share of the CPU's threads; all workers together must not use more than there are."""
+        import torch
+
+        return None if self.settings.workers == 1 else max(1, torch.get_num_threads() // self.settings.workers)
+
+    def _open_cache(self) -> Cache | None:
+        if self.settings.cache is None:
+            return None
+        from pytest_saliency.records.cache import Cache
+
+        return Cache(self.settings.cache, self.settings.cache_bytes, self._note)
+
+    def _note(self, text: str) -> None:
+        self.notes[text] = None
 
     def explain(self, subject: Subject, cases: Cases) -> Explained:
-        """Return the explanations of ``subject`` over ``cases``; the same pair is computed once per session.
+        """Return the explanations of ``subject`` over ``cases``; the same work is done once per session.
 
-        A model whose parameters or buffers changed in between (it was trained on) is explained afresh.
+        Subjects are the same where they read the same model in the same way, cases where they hold the same images,
+        whether a contract or a test made them. A model whose parameters or buffers changed in between (it was trained
+        on) is explained afresh.
         """
         from pytest_saliency.engine.explained import explain
+        from pytest_saliency.engine.methods.names import GRADIENT_METHODS
 
-        key = (id(subject), id(cases), *fingerprint(subject.model))
-        if key not in self._explained:
-            self._explained[key] = explain(
-                subject, cases, device=self.device, batch_size=self.batch_size, progress=self._progress
-            )
-            while len(self._explained) > REMEMBERED:
-                self._explained.popitem(last=False)
+        key = (*subject.reading(), cases.digest)
+        mine = (id(subject), id(cases))
+        views = self._explained.setdefault(key, {})
         self._explained.move_to_end(key)
-        return self._explained[key]
+        if views and mine not in views:
+            views[mine] = next(iter(views.values())).seen_as(subject, cases)
+        elif not views:
+            views[mine] = explain(
+                subject,
+                cases,
+                device=self.settings.device,
+                batch_size=self.settings.batch_size,
+                precision=self.settings.precision,
+                methods=tuple(dict.fromkeys((*GRADIENT_METHODS, *self._planned))),
+                progress=self._progress,
+                cache=self._cache,
+                worker=self.settings.worker,
+                threads=self._threads,
+            )
+        while len(self._explained) > REMEMBERED:
+            self._explained.popitem(last=False)
+        return views[mine]
 
     def shared(self, key: tuple[str, ...], origin: tuple[object, ...], make: Callable[[], T]) -> T:
         """Return what ``make`` returned the first time for this ``key`` and ``origin``.
@@ -124,20 +221,35 @@ class Saliency:
         return made
 
     def forget(self, contract: str) -> None:
-        """Let go of the models, images and explanations of a contract whose checks are done."""
-        gone = {id(value) for key, (_, value) in self._shared.items() if key[0] == contract}
+        """Let go of the models, images and explanations that a contract made, now that its checks are done.
+
+        What stands on a fixture's model stays: a test may still ask for it.
+        """
+        mine = [(origin, value) for key, (origin, value) in self._shared.items() if key[0] == contract]
+        subjects = {id(value) for origin, value in mine if origin[0] is None}  # ids of cases are among them, unused
         self._shared = {key: value for key, value in self._shared.items() if key[0] != contract}
-        for pair in [pair for pair in self._explained if pair[0] in gone or pair[1] in gone]:
-            del self._explained[pair]
-
-
-def fingerprint(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Return identity and in-place version of each parameter and buffer; training changes it, reading does not."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return tuple((id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        for key, views in list(self._explained.items()):
+            left = {pair: view for pair, view in views.items() if pair[0] not in subjects}
+            if left:
+                self._explained[key] = left
+            else:
+                del self._explained[key]
 
 
 SALIENCY = pytest.StashKey[Saliency]()
+PLANNED = pytest.StashKey[dict[str, None]]()
+"""Gradient methods that the contracts of the session name, so that one pass can make them all."""
+
+
+def plan(config: pytest.Config, methods: Iterable[str]) -> None:
+    """Note methods that checks will ask for; only what any model can give without an error is planned ahead."""
+    from pytest_saliency.engine.methods.names import PLANNABLE, parse_method
+
+    planned = config.stash.setdefault(PLANNED, {})
+    for text in methods:
+        named = parse_method(text)
+        if named is not None and named.base in PLANNABLE:
+            planned[str(named)] = None
 
 
 def saliency_of(config: pytest.Config) -> Saliency:
@@ -151,5 +263,6 @@ def saliency_of(config: pytest.Config) -> Saliency:
     if SALIENCY not in config.stash:
         from pytest_saliency.report.progress import progress_for
 
-        config.stash[SALIENCY] = Saliency(Settings.of(config), progress_for(config))
+        planned: dict[str, None] = config.stash.setdefault(PLANNED, {})
+        config.stash[SALIENCY] = Saliency(Settings.of(config), tuple(planned), progress_for(config))
     return config.stash[SALIENCY]

@@ -34,10 +34,9 @@ class ChangedScores:
         self._cases, self._classes = cases, torch.from_numpy(np.ascontiguousarray(classes))
         self.odds: Floats = np.full(len(cases), np.nan)
         self.probability: Floats = np.full(len(cases), np.nan)
-        report = getattr(explained, "report", None)
-        self.size: BatchSize = getattr(explained, "size", None) or BatchSize(explained.batch_size)
+        self.size: BatchSize = explained.size
         self._batches = FullBatches(
-            explained.runner, self.size, self._take, len(cases), None if report is None else report(stage)
+            explained.runner, self.size, self._take, len(cases), explained.report(stage)
         )
 
     @property

@@ -85,10 +85,16 @@ def seed_of(parameters: Parameters, explained: Explained, check: str) -> int:
 def refuse_degenerate(maps: Maps, kept: Kept) -> None:
     """Raise where the method has no meaning on any image, so that no verdict of any kind is read into it."""
     if len(kept.indices) and bool((maps.status[kept.indices] == "degenerate").all()):
+        why = (
+            "the contrast set's direction is the target's own, so that nothing is left when it is removed. This is so"
+            " for a one-logit head and for a two-class head with tied rows"
+            if "contrast" in maps.details
+            else "it has no meaning on what the target layer returns (Eigen-CAM: no single strongest direction;"
+            " Score-CAM: every channel is flat)"
+        )
         raise MethodError(
-            f"method {maps.method} is degenerate on all {len(kept.indices)} images: the contrast set's direction is the"
-            " target's own, so that nothing is left when it is removed. This is so for a one-logit head and for a"
-            " two-class head with tied rows; use another method, such as gradcam or layercam."
+            f"method {maps.method} is degenerate on all {len(kept.indices)} images: {why}; use another method, such as"
+            " gradcam or layercam."
         )
 
 
@@ -97,13 +103,23 @@ def with_warnings(decision: Decision, kept: Kept, *maps: Maps) -> Decision:
     notes = []
     for one in maps:
         contrast = one.details.get("contrast")
-        without = 0 if contrast is None else int((~contrast[kept.indices].any(axis=1)).sum())
+        without = 0 if contrast is None else int((contrast[kept.indices] == 0).all(axis=1).sum())
         if without:
             notes.append(
                 f"{one.method} has no contrast class for {without} of {len(kept.indices)} {one.target} maps, which"
                 " are therefore Grad-CAM's"
             )
     return replace(decision, notes=(*decision.notes, *dict.fromkeys(notes)))
+
+
+def method_details(maps: Maps, kept: Kept) -> dict[str, Any]:
+    """Return what a method recorded of the kept images, one number each, as mean and range."""
+    made: dict[str, Any] = {}
+    for name, values in maps.details.items():
+        mine = values[kept.indices]
+        if mine.ndim == 1 and len(mine):
+            made[name] = {"mean": float(mine.mean()), "min": float(mine.min()), "max": float(mine.max())}
+    return {"details": made} if made else {}
 
 
 def clock() -> Clock:
@@ -142,20 +158,17 @@ def case_record(explained: Explained, kept: Kept, extra: Mapping[str, int] | Non
 
 
 def execution_record(explained: Mapping[str, Explained], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return what a record says of the run: device, precision, batch, passes and seconds so far."""
+    """Return what a record says of the run: device, precision, batch, and what was done so far at what cost."""
     import torch
 
     first = next(iter(explained.values()))
     return {
         "device": first.device,
-        "precision": str(first.runner.dtype).removeprefix("torch."),
-        "batch": first.batch_size,
-        "threads": torch.get_num_threads(),
-        "passes": {role: dict(one.passes) for role, one in explained.items()},
-        "seconds": {
-            **{f"{role}.{stage}": value for role, one in explained.items() for stage, value in one.seconds.items()},
-            **seconds,
-        },
+        "precision": first.precision,
+        "batch": first.size.describe(),
+        "threads": first.runner.threads or torch.get_num_threads(),
+        "work": {role: one.costs() for role, one in explained.items()},
+        "check_seconds": dict(seconds),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pytest_saliency.checks.common import Floats, Indices, Kept
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
-from pytest_saliency.engine.methods.registry import GRADIENT_METHODS
+from pytest_saliency.engine.methods.names import GRADIENT_METHODS
 from pytest_saliency.errors import CasesError, SubjectError
 from pytest_saliency.measure.concentration import concentration
 from pytest_saliency.measure.grid import resize

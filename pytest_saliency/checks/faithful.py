@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -114,10 +114,17 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     if parameters.steps:
         usable = int(own.ok[kept.indices[blocked]].sum())
         planned += len(parameters.fill) * planned_curves(usable, parameters.steps)
-    with watch.stage("score"):
-        scored = swap.score(one, kept, blocks, own, others, parameters.fill, parameters.top_k, seed)
     undefined = ~own.ok[kept.indices]
     fills: tuple[str, ...] = parameters.fill
+
+    def score() -> dict[str, Any]:
+        with one.stage("score") as cost:
+            made = swap.score(one, kept, blocks, own, others, fills, parameters.top_k, seed)
+            cost.count("removed", made.images)
+        return made.to_arrays()
+
+    what = swap.identifying(kept, blocks, own, others, fills, parameters.top_k, seed)
+    scored = swap.Scored.from_arrays(one.remember("swap", what, score))
     grouped = {
         fill: [SwapBlock(block, scored.drops[fill][b], undefined[list(block)]) for b, block in enumerate(blocks)]
         for fill in fills
@@ -142,11 +149,12 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         )
     drawn = {}
     if parameters.steps:
-        with watch.stage("curves"):
+        with one.stage("curves") as cost:
             chosen = kept.indices[blocked]
             drawn = {
                 fill: curves(one, parameters.method, "top1", fill, parameters.steps, chosen, seed) for fill in fills
             }
+            cost.count("curves", sum(found.images for found in drawn.values()))
         read = {fill: found.means() for fill, found in drawn.items()}
         decision = replace(decision, readouts={**decision.readouts, "curves": read})
     columns = common.base_columns(one, kept)
@@ -185,6 +193,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         check=check,
         method=own.method,
         method_version=own.version,
+        method_details=common.method_details(own, kept),
         decision=common.with_warnings(decision, kept, own, *others.values()),
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},

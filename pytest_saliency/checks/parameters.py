@@ -18,7 +18,7 @@ OpenShare = Annotated[float, Field(gt=0.0, le=1.0)]
 Level = Annotated[float, Field(gt=0.0, lt=0.5)]
 Method = Annotated[str, Field(min_length=1, max_length=100)]
 
-METHOD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.:-]*(\[[A-Za-z0-9_+.:-]+\])?")
+METHOD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_+.:-]*(\[[A-Za-z0-9_+.:,-]+\])?")
 
 
 class Parameters(BaseModel):

@@ -23,6 +23,8 @@ class Result:
         Kind of the check and its id (the kind again for an assertion in Python).
     method, method_version
         Full name, as in ``case[logits:3]``, and version of the definition.
+    method_details
+        What the method recorded of each image (as the share of energy kept), as mean and range.
     decision
         Verdict, legs, measures with bounds: everything statistical.
     parameters
@@ -48,6 +50,7 @@ class Result:
     per_image: Mapping[str, Sequence[Any]]
     worst: Sequence[Mapping[str, Any]]
     execution: Mapping[str, Any]
+    method_details: Mapping[str, Any] = field(default_factory=dict)
     pictures: Callable[[Path], Path | None] | None = field(default=None, repr=False)
 
     @property
@@ -77,7 +80,7 @@ class Result:
                 "criterion": self.parameters,
                 "subjects": self.subjects,
                 "cases": self.cases,
-                "method": {"name": self.method, "version": self.method_version},
+                "method": {"name": self.method, "version": self.method_version, **self.method_details},
                 "execution": self.execution,
                 "per_image": self.per_image,
                 "worst": self.worst,

@@ -14,7 +14,9 @@ from pytest_saliency.contracts.axes import Choice, choices, combinations, item_n
 from pytest_saliency.contracts.loader import Path, shown
 from pytest_saliency.contracts.models import CasesSpec, CheckHead, KnownFailure
 from pytest_saliency.contracts.problems import Findings, did_you_mean, got
-from pytest_saliency.engine.methods.names import METHOD_NAMES
+from pytest_saliency.engine.methods.names import METHOD_NAMES, parse_method
+from pytest_saliency.engine.methods.own import is_path, own_names
+from pytest_saliency.errors import MethodError
 
 POLICY = ("severity", "on_inconclusive")
 
@@ -122,8 +124,10 @@ class CheckReader:
                 else [(here, written)]
             )
             for place, name in entries:
-                if isinstance(name, str) and METHOD_NAME.fullmatch(name) and name not in METHOD_NAMES:
-                    self.findings.value(place, _unknown_method(name, self.section))
+                if isinstance(name, str) and METHOD_NAME.fullmatch(name):
+                    problem = _method_problem(name, self.section)
+                    if problem:
+                        self.findings.value(place, problem)
 
     def _roles_exist(self, kind: Kind) -> None:
         for role in kind.roles:
@@ -211,15 +215,13 @@ def unknown_model(name: str, section: str, models: tuple[str, ...]) -> str:
     return f"unknown model '{shown(name)}' {section}{hint}"
 
 
-def _unknown_method(name: str, section: str) -> str:
-    known = ", ".join(METHOD_NAMES)
-    base = name.partition("[")[0]
-    if "[" in name and base in METHOD_NAMES:
-        return (
-            f"method '{shown(name)}' {section} names a variant; write '{base}' and declare the contrast set"
-            " on the model, as in contrast: {select: logits, k: 3}"
-        )
-    if ":" in name:
-        return f"method '{shown(name)}' {section} is not built in, and own methods cannot be named here; use {known}"
-    hint = did_you_mean(name, METHOD_NAMES) or f"; the methods are {known}"
+def _method_problem(name: str, section: str) -> str | None:
+    """Return what is wrong with the name of a method, or None. Own methods must be registered when this is read."""
+    try:
+        if parse_method(name) is not None or is_path(name) or name in own_names():
+            return None
+    except MethodError as error:
+        return f"{str(error).rstrip('.')} ({section.removeprefix('in ')})"
+    names = (*METHOD_NAMES, *own_names())
+    hint = did_you_mean(name, names) or f"; the methods are {', '.join(names)}"
     return f"unknown method '{shown(name)}' {section}{hint}"

@@ -35,13 +35,38 @@ def make_importable(folders: Sequence[Path]) -> Callable[[], None]:
 def call(target: str, args: dict[str, Any], folders: Sequence[Path]) -> object:
     """Import ``target`` ("package.module:attribute") and return what it returns when called with ``args``.
 
+    Raises
+    ------
+    SaliencyError
+        As :func:`resolve`, or anything the code itself raised, with its line; a ``SaliencyError`` of the code passes
+        through.
+    """
+    found = resolve(target, folders)
+    try:
+        return found(**args)
+    except SaliencyError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise SaliencyError(  # nothing inside ran
+                f"python: {target} cannot be called with args {args}: {first_line(error)}; change 'args' in the"
+                " contract."
+            ) from error
+        raise SaliencyError(
+            f"python: {target} {raised(error)}. Mend it there, or change what it is given ({args or 'no args'});"
+            " pytest --full-trace shows the whole traceback."
+        ) from error
+
+
+def resolve(target: str, folders: Sequence[Path]) -> Callable[..., Any]:
+    """Import ``target`` ("package.module:attribute") and return it.
+
     ``folders`` are those the code may live in; they must be importable already.
 
     Raises
     ------
     SaliencyError
-        No such module or attribute, a module of the same name from elsewhere, something that is not callable, or
-        anything the code itself raised, with its line; a ``SaliencyError`` of the code passes through.
+        No such module or attribute, a module of the same name from elsewhere, or something that is not callable.
     """
     module_name, _, attribute = target.partition(":")
     _refuse_namesake(module_name.split(".")[0], folders)
@@ -64,20 +89,8 @@ def call(target: str, args: dict[str, Any], folders: Sequence[Path]) -> object:
         found = getattr(found, part)
     if not callable(found):
         raise SaliencyError(f"python: {target} is of type {type(found).__name__}; it must be a function to call.")
-    try:
-        return found(**args)
-    except SaliencyError:
-        raise
-    except Exception as error:
-        if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
-            raise SaliencyError(  # nothing inside ran
-                f"python: {target} cannot be called with args {args}: {first_line(error)}; change 'args' in the"
-                " contract."
-            ) from error
-        raise SaliencyError(
-            f"python: {target} {raised(error)}. Mend it there, or change what it is given ({args or 'no args'});"
-            " pytest --full-trace shows the whole traceback."
-        ) from error
+    made: Callable[..., Any] = found
+    return made
 
 
 def _refuse_namesake(name: str, folders: Sequence[Path]) -> None:

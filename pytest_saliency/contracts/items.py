@@ -37,9 +37,13 @@ class ContractFile(pytest.Module):
             All problems of the file; shown as its text, without a traceback.
         """
         from pytest_saliency.contracts.contract import expand, load_contract
+        from pytest_saliency.session import plan
 
         contract = load_contract(self.path)
-        return [ContractItem.declared(self, contract, check) for check in expand(contract)]
+        checks = expand(contract)
+        for check in checks:
+            plan(self.config, (check.parameters["method"], *(check.parameters.get("against") or ())))
+        return [ContractItem.declared(self, contract, check) for check in checks]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show the problems of a contract as they are."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.contracts.imports import resolve
 from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
 from pytest_saliency.contracts.weights import WeightsError
-from pytest_saliency.errors import SaliencyError, SubjectError
+from pytest_saliency.engine.methods.own import is_path
+from pytest_saliency.errors import MethodError, SaliencyError, SubjectError
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
@@ -66,7 +68,19 @@ class Run:
             cases = self._cases()
             explained = {role: self._explained(name, cases) for role, name in self.check.roles.items()}
             parameters = kind.parameters(**self.check.parameters)
+            self._import_methods()
             return kind.run(explained, parameters, self.check.check)
+
+    def _import_methods(self) -> None:
+        """Import the methods that are named by path, so that what is wrong with one is told as of other code."""
+        named = (self.check.parameters["method"], *(self.check.parameters.get("against") or ()))
+        for path in filter(is_path, named):
+            if not self.session.settings.allow_python:
+                raise MethodError(
+                    f"method {path!r} is not imported, because ini saliency_allow_python is false; register it in a"
+                    " conftest.py instead (pytest_saliency.register_method)."
+                )
+            resolve(path, self.place.folders)
 
     @property
     def place(self) -> Place:

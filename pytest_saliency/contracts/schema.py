@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pytest_saliency.checks.parameters import Parameters
+from pytest_saliency.checks.parameters import METHOD_NAME, Parameters
 from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.axes import axes_of
 from pytest_saliency.contracts.fields import MODEL_NAME
@@ -98,7 +98,8 @@ def _any_check(kinds: list[Kind]) -> dict[str, Any]:
 def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     roles = {role: {"description": _ROLES.get(role, role), "type": "string"} for role in kind.roles}
     own: dict[str, Any] = {**roles, **parameters["properties"]}
-    method = {"type": "string", "enum": list(METHOD_NAMES)}
+    # A text of its own form stands for a variant, an own method, or an import path; what it names is checked when read.
+    method = {"type": "string", "anyOf": [{"enum": list(METHOD_NAMES)}, {"pattern": f"^{METHOD_NAME.pattern}$"}]}
     described = Parameters.model_fields["method"].description
     own["method"] = {**{k: v for k, v in own["method"].items() if k == "default"}, "description": described, **method}
     for key in axes_of(kind):

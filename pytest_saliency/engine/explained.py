@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_saliency.engine.batches import jittered, load_pixels, stream
+from pytest_saliency.engine.batches import jittered, load_pixels
 from pytest_saliency.engine.cases import Cases
-from pytest_saliency.engine.contrast import confusion_table, explicit_table
 from pytest_saliency.engine.devices import resolve_device
-from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
+from pytest_saliency.engine.layers import LayerInfo
+from pytest_saliency.engine.making import Making
 from pytest_saliency.engine.maps import Maps, judge
-from pytest_saliency.engine.methods.controls import ControlInput
-from pytest_saliency.engine.methods.evidence import GradientMethod
-from pytest_saliency.engine.methods.registry import CONTROLS, GRADIENT_METHODS, unknown_method
-from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.methods.names import GRADIENT_METHODS
+from pytest_saliency.engine.methods.own import own_names
+from pytest_saliency.engine.methods.registry import find_method, gradient_methods, unknown_method
+from pytest_saliency.engine.passes import Passes, Progress, Stage, top1
+from pytest_saliency.engine.precision import Precision
 from pytest_saliency.engine.runner import Runner
+from pytest_saliency.engine.sizing import BatchSize
 from pytest_saliency.engine.subject import Subject
-from pytest_saliency.engine.sweep import Plan, Swept, sweep
+from pytest_saliency.engine.targets import TARGETS, check_target
 from pytest_saliency.errors import MethodError
+from pytest_saliency.measure.activity import THRESHOLD, ChannelActivity
 
-TARGETS = ("top1", "top2", "label")
-PROBED = 2  # images with which the target layer is found
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, images done, images in all)."""
+if TYPE_CHECKING:
+    from pytest_saliency.records.cache import Cache
 
 
 def explain(
@@ -38,10 +39,14 @@ def explain(
     cases: Cases,
     *,
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | Literal["auto"] = "auto",
+    precision: Precision = "float32",
     methods: Sequence[str] | None = None,
     targets: Sequence[str] = TARGETS,
     progress: Progress | None = None,
+    cache: Cache | None = None,
+    worker: str | None = None,
+    threads: int | None = None,
 ) -> Explained:
     """Return the explanations of ``subject`` over ``cases``; nothing is computed before it is asked for.
 
@@ -50,99 +55,108 @@ def explain(
     device
         ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``.
     batch_size
-        Images in memory at a time. Changes no number beyond float32 rounding.
+        Images in memory at a time, or ``auto``; halved where they do not fit. Changes no number beyond rounding.
+    precision
+        ``float32``, or ``bf16`` or ``fp16``: faster on hardware made for it, with other numbers; the difference is
+        measured and recorded.
     methods, targets
-        What the first pass computes: by default every gradient method, for ``top1``, ``top2`` and ``label``,
-        because together they cost little more than one. Anything else that is asked for later is one more pass.
+        What the first pass computes: by default the gradient methods of ``GRADIENT_METHODS``, for ``top1``, ``top2``
+        and ``label``, because together they cost little more than one. What is asked for later is one more pass.
+    cache
+        Where passes are kept between runs.
+    worker
+        Name of a pytest-xdist worker (``gw3``): workers take CUDA devices in turn.
+    threads
+        CPU threads of every pass; by default as many as torch uses.
 
     Raises
     ------
     DeviceError, MethodError
         At once for a device or method that is not there; everything about model and images when first computed.
     """
-    if batch_size < 1:
-        raise MethodError(f"batch_size={batch_size} must be at least 1.")
     for name in methods or ():
-        if name not in GRADIENT_METHODS:
-            raise unknown_method(name, ())
+        find_method(name)
+    found = gradient_methods(tuple(methods or GRADIENT_METHODS))
     for target in targets:
-        _check_target(target)
-    runner = Runner(subject, resolve_device(device))
-    return Explained(runner, cases, batch_size, tuple(methods or GRADIENT_METHODS), tuple(targets), progress)
+        check_target(target)
+    where = resolve_device(device, worker)
+    size = BatchSize(batch_size, where)
+    runner = Runner(subject, where, precision, threads)
+    return Explained(Passes(runner, cases, size, found, tuple(targets), progress, cache), subject, cases)
 
 
 class Explained:
-    """The maps, scores and predictions of one subject over one set of cases. Made by :func:`explain`."""
+    """The maps, scores and predictions of one subject over one set of cases. Made by :func:`explain`.
 
-    def __init__(
-        self,
-        runner: Runner,
-        cases: Cases,
-        batch_size: int,
-        methods: tuple[str, ...],
-        targets: tuple[str, ...],
-        progress: Progress | None,
-    ) -> None:
-        self._runner = runner
-        self._methods = methods
-        self._targets = targets
-        self._progress = progress
-        self._maps: dict[tuple[str, str], Maps] = {}
+    Subjects that are the same model read in the same way share their passes, whatever they are called.
+    """
+
+    def __init__(self, passes: Passes, subject: Subject, cases: Cases) -> None:
+        self._work = passes
+        self._making = Making(passes)
         self._brought: dict[str, dict[str, Maps]] = {}
-        self._jittered_scores: Tensor | None = None
-        self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
+        self.subject = subject
         self.cases = cases
-        self.batch_size = batch_size
-        self.passes: dict[str, int] = {}
-        self.seconds: dict[str, float] = {}
+
+    def seen_as(self, subject: Subject, cases: Cases) -> Explained:
+        """Return the same explanations under the name of ``subject`` and ``cases``, which are equal to these."""
+        other = copy.copy(self)
+        other._brought = {}
+        other.subject, other.cases = subject, cases
+        return other
 
     # -- what the model said --------------------------------------------------------------------------------------
 
     @property
-    def subject(self) -> Subject:
-        """The subject."""
-        return self._runner.subject
-
-    @property
     def device(self) -> str:
         """The device the passes ran on."""
-        return str(self._runner.device)
+        return str(self._work.runner.device)
 
     @property
     def runner(self) -> Runner:
         """The model on its device, for measures that score changed images."""
-        return self._runner
+        return self._work.runner
 
-    @cached_property
+    @property
+    def precision(self) -> str:
+        """The precision that was asked for, or the model's own where that is half."""
+        own = str(self._work.runner.dtype).removeprefix("torch.")
+        return own if own != "float32" else self._work.runner.precision
+
+    @property
+    def size(self) -> BatchSize:
+        """How many images go through the model at once."""
+        return self._work.size
+
+    @property
+    def batch_size(self) -> int:
+        """Images in work at a time, at present."""
+        return self._work.size.current
+
+    @property
     def layer(self) -> LayerInfo:
         """The target layer, found with the first images."""
-        pixels = load_pixels(self.cases, range(min(PROBED, self.batch_size, len(self.cases))), self.subject.preprocess)
-        with self._runner.session():
-            torch.rand(1, device=self._runner.device)  # or a model that draws would draw the same in its first pass
-            observed = observe(self._runner, pixels)
-            found = resolve_layer(self._runner, pixels, observed)
-            self._probed, _ = two_sided(self.subject.select(observed.output, len(pixels)).float().cpu())
-        return found
+        return self._work.layer
 
     @property
     def logits(self) -> Tensor:
         """Class scores (N, C), float32 on the CPU; for a one-logit head z the columns are -z and z."""
-        return self._first.scores
+        return self._work.first.scores
 
     @property
     def binary(self) -> bool:
         """Whether the head has one logit."""
-        return self._first.binary
+        return self._work.first.binary
 
     @property
     def input_size(self) -> tuple[int, ...]:
         """Spatial size of the pixels that the maps belong to, after resize and crop."""
-        return self._first.input_size
+        return self._work.first.input_size
 
     @cached_property
     def predicted(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The top-1 class of each image, (N,); ties go to the lower index."""
-        return _top1(self.logits)
+        return top1(self.logits)
 
     @cached_property
     def correct(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -153,10 +167,21 @@ class Explained:
         """Return image ``index`` as the model sees it before normalisation, (C, *S) in [0, 1]."""
         return load_pixels(self.cases, [index], self.subject.preprocess)[0]
 
+    def channel_activity(self, threshold: float = THRESHOLD) -> ChannelActivity:
+        """Return how many of the target layer's channels each image sets off; at another threshold, one more pass.
+
+        Source: CASE (arXiv 2506.07327), section V-B, eq. 10.
+        """
+        active, channels = self._work.activity(threshold)
+        return ChannelActivity(active.numpy(), channels, threshold)
+
     # -- maps -----------------------------------------------------------------------------------------------------
 
     def maps(self, method: str, target: str | int = "top1") -> Maps:
         """Return the maps of ``method`` for ``target``: ``top1``, ``top2``, ``label`` or a class index.
+
+        ``method`` is the name of a method of the engine with its variants (``scorecam[channels:64]``), of one that
+        was registered, announced by an entry point or brought in by :meth:`add_maps`, or ``package.module:function``.
 
         Raises
         ------
@@ -171,7 +196,8 @@ class Explained:
                     f" {', '.join(self._brought[method])}."
                 )
             return self._brought[method][word]
-        return self._own(method, word, "")
+        check_target(word)
+        return self._making.maps(self._find(method), word, "")
 
     def maps_jittered(self, method: str) -> Maps | None:
         """Return the maps of each image's top-1 class on the image with 0.9 times the contrast.
@@ -180,15 +206,12 @@ class Explained:
         """
         if method in self._brought:
             return self._brought[method].get("again")
-        return self._own(method, "given", "jitter")
+        return self._making.maps(self._find(method), "given", "jitter")
 
-    @property
+    @cached_property
     def jitter_kept_prediction(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Where the image with 0.9 times the contrast has the same top-1 class, (N,); one pass with the maps."""
-        if self._jittered_scores is None:
-            self._own(self._methods[0], "given", "jitter")
-        assert self._jittered_scores is not None
-        return np.asarray(_top1(self._jittered_scores) == self.predicted)
+        return np.asarray(top1(self._making.jittered_scores) == self.predicted)
 
     def add_maps(
         self,
@@ -211,8 +234,8 @@ class Explained:
             The name is taken by a method of the engine or by other maps, or the maps are not one a case, or differ
             in grid.
         """
-        if name in GRADIENT_METHODS or name in CONTROLS:
-            raise MethodError(f"add_maps: {name!r} is a method of the engine; choose another name.")
+        if self._is_method(name):
+            raise MethodError(f"add_maps: {name!r} is a method of the engine or registered; choose another name.")
         given = {"top1": top1, "top2": top2, "again": again, "label": label}
         made: dict[str, Maps] = {}
         dimensions = len(self.input_size)
@@ -234,16 +257,18 @@ class Explained:
                     f"add_maps({name!r}): {word} has a grid of {tuple(values.shape[1:])}, but top1 has"
                     f" {tuple(first.values.shape[1:])}."
                 )
-            classes = self._first.classes["top1" if word == "again" else word]
+            classes = self._making.classes("top1" if word == "again" else word)
             made[word] = Maps(values, judge(values), name, version, word, classes.numpy(), self.cases.ids)
         if name in self._brought and not _same_maps(self._brought[name], made):
             # One Explained may serve many tests; their verdicts must not depend on the order of their add_maps.
             raise MethodError(f"add_maps: {name!r} was brought in before, with other maps; choose another name.")
         self._brought[name] = made
 
+    # -- what records say -----------------------------------------------------------------------------------------
+
     def identity(self) -> dict[str, Any]:
         """Return what a record says of the subject: who it is, its layer, its input."""
-        self._runner.check_unchanged()
+        self._work.runner.check_unchanged()
         return {
             **self.subject.identity(),
             "layer": self.layer.name,
@@ -254,136 +279,57 @@ class Explained:
             "contrast": self.subject.contrast.describe(),
         }
 
-    # -- passes ---------------------------------------------------------------------------------------------------
+    @property
+    def passes(self) -> dict[str, int]:
+        """Forward calls of the whole model by stage, as far as they were counted."""
+        return {name: stage.passes for name, stage in self._work.stages.items() if stage.passes}
 
-    @cached_property
-    def _first(self) -> Swept:
-        """The pass that everything else stands on."""
-        targets = self._targets if "top1" in self._targets else ("top1", *self._targets)
-        swept = self._pass("capture", self._methods, targets, "")
-        if self._probed is not None:
-            self._runner.check_repeated(self._probed, swept.scores[: len(self._probed)])
-        return swept
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return {name: stage.seconds for name, stage in self._work.stages.items()}
 
-    def _own(self, method: str, target: str, draw: str) -> Maps:
-        key = (method, f"{draw}:{target}" if draw else target)
-        if key not in self._maps:
-            if method in CONTROLS:
-                self._maps[key] = self._control(method, target, draw)
-            elif method in GRADIENT_METHODS:
-                self._gradient(method, target, draw)
-            else:
-                raise unknown_method(method, tuple(self._brought))
-        return self._maps[key]
+    def costs(self) -> dict[str, Any]:
+        """Return what a record says of the work so far: stages with images, passes and seconds, cache, notes."""
+        return self._work.costs()
 
-    def _gradient(self, method: str, target: str, draw: str) -> None:
-        if draw:
-            methods = self._methods if method in self._methods else (method,)
-            swept = self._pass("jitter", methods, ("given",), draw, given=self._first.classes["top1"])
-            self._jittered_scores = swept.scores
-            return
-        first = self._first  # makes its maps on the way
-        if (method, target) not in self._maps:
-            _check_target(target)
-            methods = self._methods if target not in first.classes else (method,)
-            self._pass("capture", tuple({*methods, method}), (target,), "")
+    def report(self, stage: str) -> Callable[[int, int], None] | None:
+        """Return what is to be called with (images done, images in all) of a stage; None where nobody watches."""
+        return self._work.report(stage)
 
-    def _pass(
+    def stage(self, name: str) -> AbstractContextManager[Stage]:
+        """Add the time spent inside to stage ``name``, and hand out what to count images on."""
+        return self._work.stage(name)
+
+    def remember(
         self,
-        stage: str,
-        methods: tuple[str, ...],
-        targets: tuple[str, ...],
-        draw: str,
-        given: Tensor | None = None,
-    ) -> Swept:
-        chosen = tuple(GRADIENT_METHODS[name] for name in GRADIENT_METHODS if name in methods)
-        contrast = self.subject.contrast
-        layer, held_out = self.layer, self._held_out if any(m.contrastive for m in chosen) else None
+        name: str,
+        parts: Mapping[str, Any],
+        make: Callable[[], dict[str, np.ndarray[Any, Any]]],
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays that ``make`` returns, or returned in an earlier run under the same ``name`` and ``parts``.
 
-        def table(classes: int) -> Tensor | None:
-            if contrast.select == "explicit":
-                return explicit_table(contrast, classes)
-            if held_out is not None:
-                scores, labels = held_out
-                return confusion_table(scores, labels, contrast.size(classes))
-            return None
+        ``parts`` must say everything that the numbers depend on beside model, cases, device and precision.
+        """
+        return self._work.remember({"name": name, **parts}, make)
 
-        plan = Plan(chosen, targets, contrast.size, table, given, jittered if draw else None)
-        started = time.perf_counter()
-        with self._runner.session():
-            swept = sweep(self._runner, layer, self.cases, self.batch_size, plan, self._report(stage))
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-        self.passes[stage] = self.passes.get(stage, 0) + swept.forward_passes
-        for method in chosen:
-            for target in targets:
-                made = self._maps_of(method, target, swept)
-                self._maps[method.name, f"{draw}:{target}" if draw else target] = made
-        return swept
+    def _find(self, method: str) -> Any:
+        try:
+            return find_method(method)
+        except MethodError:
+            if self._brought and "[" not in method and ":" not in method:
+                raise unknown_method(method, tuple(self._brought)) from None
+            raise
 
-    def _maps_of(self, method: GradientMethod, target: str, swept: Swept) -> Maps:
-        key = (method.name, target)
-        label = method.name
-        warnings: tuple[str, ...] = ()
-        details = {name: value.numpy() for name, value in swept.details[key].items()}
-        if method.contrastive:
-            label = f"{method.name}[{self.subject.contrast.label(swept.scores.shape[1])}]"
-            if (details["contrast"].sum(1) == 0).any():
-                warnings = ("no_contrast",)
-            details["contrast"] = details["contrast"].astype(bool)
-        return Maps(
-            values=swept.values[key],
-            status=judge(swept.values[key], swept.degenerate.get(key)),
-            method=label,
-            version=method.version,
-            target=target,
-            classes=swept.classes[target].numpy(),
-            ids=self.cases.ids,
-            warnings=warnings,
-            details=details,
-        )
+    def _is_method(self, name: str) -> bool:
+        from pytest_saliency.engine.methods.names import METHOD_NAMES
 
-    def _control(self, method: str, target: str, draw: str) -> Maps:
-        base = self._own("gradcam", target, draw)
-        control = CONTROLS[method]
-        word = "top1" if target == "given" else target
-        values = control.compute(ControlInput(self.cases.ids, word, draw, torch.from_numpy(base.classes), base.values))
-        return Maps(values, judge(values), control.label, control.version, target, base.classes, self.cases.ids)
-
-    @cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor] | None:
-        """Scores and labels of the held-out cases of a ``confusion`` contrast; None for other selections."""
-        contrast = self.subject.contrast
-        if contrast.select != "confusion" or contrast.cases is None:
-            return None
-        held = contrast.cases
-        both = set(held.case_digests) & set(self.cases.case_digests)
-        if both:
-            example = next(c for c, d in zip(held.ids, held.case_digests, strict=True) if d in both)
-            raise MethodError(
-                f"contrast 'confusion' counts on cases of which {len(both)} are also under test (for one, '{example}');"
-                " hold them out."
-            )
-        scores = []
-        with self._runner.session():
-            for batch in stream(held, self.subject.preprocess, self.batch_size):
-                scores.append(self._runner.scores(batch.pixels).float().cpu())
-                self.passes["confusion"] = self.passes.get("confusion", 0) + 1
-        return torch.cat(scores), torch.tensor(held.labels)
-
-    def _report(self, stage: str) -> Callable[[int, int], None] | None:
-        if self._progress is None:
-            return None
-        progress = self._progress
-        return lambda done, total: progress(f"{self.subject.name}: {stage}", done, total)
+        return name.partition("[")[0] in METHOD_NAMES or name in own_names()
 
 
-def _top1(scores: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.asarray(torch.sort(scores, dim=1, descending=True, stable=True).indices[:, 0].numpy())
-
-
-def _check_target(target: str) -> None:
-    if target not in TARGETS and not (target.isascii() and target.isdecimal()):
-        raise MethodError(f"target {target!r} is not known; use {', '.join(TARGETS)} or a class index.")
+def jittered_pixels(pixels: Tensor) -> Tensor:
+    """Return one image's pixels (C, *S) with 0.9 times the contrast."""
+    return jittered(pixels.unsqueeze(0))[0]
 
 
 def _same_maps(one: dict[str, Maps], two: dict[str, Maps]) -> bool:

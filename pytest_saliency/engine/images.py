@@ -57,9 +57,7 @@ class FileImage:
                     return _deep_grey(np.asarray(image), case, self.path)
                 array = np.array(image.convert("RGB"))
         except FileNotFoundError:
-            raise CasesError(
-                f"image '{case}' is missing: there is no file {self.path}. Put it there, or take the case out."
-            ) from None
+            raise self._missing(case) from None
         except (
             UnidentifiedImageError,
             OSError,
@@ -76,8 +74,17 @@ class FileImage:
         try:
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise self._missing(case) from None
         except OSError as error:
-            raise CasesError(f"image '{case}' cannot be read ({self.path}): {error.strerror}.") from None
+            raise CasesError(
+                f"image '{case}' cannot be read ({self.path}): {error.strerror}. Mend its rights, or take the case out."
+            ) from None
+
+    def _missing(self, case: str) -> CasesError:
+        return CasesError(
+            f"image '{case}' is missing: there is no file {self.path}. Put it there, or take the case out."
+        )
 
 
 @dataclass(frozen=True)

@@ -2,67 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from pytest_saliency.engine.batches import stream
+from pytest_saliency.engine.batches import stream_chunks
 from pytest_saliency.engine.capture import Capture, Tap
 from pytest_saliency.engine.cases import Cases
-from pytest_saliency.engine.contrast import logit_sets, table_sets
+from pytest_saliency.engine.head import head_rows
 from pytest_saliency.engine.layers import LayerInfo
 from pytest_saliency.engine.methods.evidence import Evidence, GradientMethod, RawMaps
 from pytest_saliency.engine.runner import Runner
-from pytest_saliency.errors import CasesError, SubjectError
+from pytest_saliency.engine.sizing import BatchSize
+from pytest_saliency.engine.swept import Key, Part, Swept, on_cpu
+from pytest_saliency.engine.targets import Targets
+from pytest_saliency.errors import SubjectError
+from pytest_saliency.measure.activity import THRESHOLD, channel_activity, pooled
 
-Key = tuple[str, str]
-"""(method name, target word)."""
+T = TypeVar("T")
+
+Report = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a pass goes over: the model on its device, its layer, the cases, and how they are taken.
+
+    ``order`` are the positions of the cases, ``transform`` is done to the pixels after geometry.
+    """
+
+    runner: Runner
+    layer: LayerInfo
+    cases: Cases
+    size: BatchSize
+    order: Sequence[int]
+    transform: Callable[[Tensor], Tensor] | None = None
+    report: Report | None = None
+
+    def each(self, work: Callable[[tuple[int, ...], Tensor], T]) -> list[T]:
+        """Return what ``work`` makes of the positions and pixels of batch after batch.
+
+        A batch that does not fit into memory is taken in halves.
+        """
+        made: list[T] = []
+        done = 0
+        for batch in stream_chunks(self.cases, self.runner.subject.preprocess, self._chunks(), self.runner.device):
+            pixels = batch.pixels if self.transform is None else self.transform(batch.pixels)
+
+            def piece(at: slice, indices: tuple[int, ...] = batch.indices, pixels: Tensor = pixels) -> T:
+                return work(indices[at], pixels[at])
+
+            made += self.size.each(len(batch.indices), piece)
+            done += len(batch.indices)
+            if self.report is not None:
+                self.report(done, len(self.order))
+        return made
+
+    def _chunks(self) -> Iterator[tuple[int, ...]]:
+        start = 0
+        while start < len(self.order):
+            stop = start + self.size.current  # asked anew for each batch: it may have shrunk or grown
+            yield tuple(self.order[start:stop])
+            start = stop
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass computes. ``given`` holds the classes of the target ``given``; ``table`` the contrast sets."""
+    """What a capture pass computes. ``sets`` returns the contrast weights (n, C) for scores and target classes.
+
+    ``reached``: whether it is an error where no gradient reaches the layer on any image.
+    """
 
     methods: tuple[GradientMethod, ...]
-    targets: tuple[str, ...]
-    contrast_size: Callable[[int], int]
-    table: Callable[[int], Tensor | None]
-    given: Tensor | None = None
-    transform: Callable[[Tensor], Tensor] | None = None
+    targets: Targets
+    sets: Callable[[Tensor, Tensor], Tensor]
+    reached: bool = True
 
 
 @dataclass
-class Swept:
-    """What a pass over all cases found, on the CPU."""
+class Counted:
+    """How often the model ran in a pass: forward calls, and images by what for."""
 
-    scores: Tensor
-    binary: bool
-    classes: Mapping[str, Tensor]
-    values: Mapping[Key, Tensor]
-    degenerate: Mapping[Key, Tensor]
-    details: Mapping[Key, Mapping[str, Tensor]]
-    input_size: tuple[int, ...]
-    forward_passes: int
+    passes: int = 0
+    images: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass
-class _Store:
-    scores: list[Tensor] = field(default_factory=list)
-    classes: dict[str, list[Tensor]] = field(default_factory=dict)
-    maps: dict[Key, list[RawMaps]] = field(default_factory=dict)
-
-
-def sweep(
-    runner: Runner,
-    layer: LayerInfo,
-    cases: Cases,
-    batch_size: int,
-    plan: Plan,
-    progress: Callable[[int, int], None] | None = None,
-) -> Swept:
-    """Compute every method of ``plan`` for every target over all cases; call it inside the runner's session.
+def sweep(ground: Ground, plan: Plan, counted: Counted) -> Swept:
+    """Compute every gradient method of ``plan`` for every target; call it inside the runner's session.
 
     Raises
     ------
@@ -71,129 +101,80 @@ def sweep(
     SubjectError
         Scores that are not finite (names the images), or anything the model raised.
     """
-    tap = Tap(runner, layer.name, layer.layout)
-    store = _Store()
-    binary, reached = False, False
-    size: tuple[int, ...] = ()
-    for batch in stream(cases, runner.subject.preprocess, batch_size):
-        pixels = batch.pixels if plan.transform is None else plan.transform(batch.pixels)
-        size = tuple(pixels.shape[2:])
-        made = tap(pixels)
-        _check_scores(runner, cases, batch.indices, made.scores)
-        classes = _target_classes(runner, cases, plan, batch.indices, made.scores)
-        reached |= _one_batch(made, classes, plan, store)
-        store.scores.append(made.scores.float().cpu())
-        binary = made.binary
-        for target, found in classes.items():
-            store.classes.setdefault(target, []).append(found.cpu())
-        if progress is not None:
-            progress(batch.indices[-1] + 1, len(cases))
-    if not reached:
+    tap = Tap(ground.runner, ground.layer.name, ground.layer.layout)
+    model = ground.runner.subject.model
+    channels = 0
+
+    def work(indices: tuple[int, ...], pixels: Tensor) -> Part:
+        nonlocal channels
+        before = tap.passes
+        try:
+            made = tap(pixels)
+        finally:
+            counted.passes += tap.passes - before
+        counted.images["capture"] = counted.images.get("capture", 0) + len(indices)
+        channels = made.activations.shape[1]
+        classes = plan.targets.classes(indices, made.scores)
+        rows = None
+        if any(method.head for method in plan.methods):
+            rows = head_rows(model, ground.runner.subject.name, made.scores, made.activations)
+        return _part(made, classes, plan, rows, tuple(pixels.shape[2:]))
+
+    parts = ground.each(work)
+    if plan.reached and not any(part.reached for part in parts):
         raise SubjectError(
-            f"the scores of model '{runner.subject.name}' do not change with layer '{layer.name}' on any of the"
-            f" {len(cases)} images: every gradient there is zero, so every map would be blank. Choose another layer, or"
-            " check that the weights are trained ones."
+            f"the scores of model '{ground.runner.subject.name}' do not change with layer '{ground.layer.name}' on any"
+            f" of the {len(ground.order)} images: every gradient there is zero, so every map would be blank. Choose"
+            " another layer, or check that the weights are trained ones."
         )
-    return Swept(
-        scores=torch.cat(store.scores),
-        binary=binary,
-        classes={target: torch.cat(parts) for target, parts in store.classes.items()},
-        values={key: torch.cat([part.values for part in parts]) for key, parts in store.maps.items()},
-        degenerate={
-            key: torch.cat([part.degenerate for part in parts if part.degenerate is not None])
-            for key, parts in store.maps.items()
-            if parts[0].degenerate is not None
-        },
-        details={
-            key: {name: torch.cat([part.details[name] for part in parts]) for name in parts[0].details}
-            for key, parts in store.maps.items()
-        },
-        input_size=size,
-        forward_passes=tap.passes,
-    )
+    return Swept.joined(parts, channels)
 
 
-def _one_batch(made: Capture, classes: Mapping[str, Tensor], plan: Plan, store: _Store) -> bool:
-    """Compute and store a batch's maps; tell whether any gradient at the layer is not zero."""
+def _part(made: Capture, classes: Mapping[str, Tensor], plan: Plan, rows: Tensor | None, size: tuple[int, ...]) -> Part:
+    """Compute a batch's maps."""
     scores = made.scores
     # A label that is already top-1 or top-2 needs no products of its own, and mostly it is.
     shared_label = "label" in classes and _covered(classes)
-    computed = [target for target in classes if not (target == "label" and shared_label)]
+    computed = [word for word in classes if not (word == "label" and shared_label)]
     contrastive = any(method.contrastive for method in plan.methods)
-    count = scores.shape[1]
-    table = plan.table(count) if contrastive else None
     cotangents, sets = [], {}
-    for target in computed:
-        cotangents.append(torch.zeros_like(scores).scatter_(1, classes[target].unsqueeze(1), 1.0))
+    for word in computed:
+        cotangents.append(torch.zeros_like(scores).scatter_(1, classes[word].unsqueeze(1), 1.0))
         if contrastive:
-            chosen = (
-                logit_sets(scores, classes[target], plan.contrast_size(count))
-                if table is None
-                else table_sets(table, classes[target]).to(scores)
-            )
-            sets[target] = chosen
+            sets[word] = plan.sets(scores, classes[word])
             # The mean of the contrast gradients is the gradient of the mean contrast score: one product, not k.
-            cotangents.append(chosen / chosen.sum(1, keepdim=True).clamp(min=1.0))
+            total = sets[word].sum(1, keepdim=True)
+            cotangents.append(sets[word] / torch.where(total > 0, total, torch.ones_like(total)))
     gradients = made.gradients(torch.stack(cotangents)).flatten(3)
     activations = made.activations.flatten(2)
     step = 2 if contrastive else 1
-    for position, target in enumerate(computed):
+    grid = made.activations.shape[2:]
+    maps: dict[Key, RawMaps] = {}
+    once: dict[str, RawMaps] = {}
+    for position, word in enumerate(computed):
         evidence = Evidence(
             activations,
             gradients[position * step],
             gradients[position * step + 1] if contrastive else None,
-            sets.get(target),
+            sets.get(word),
+            None if rows is None else rows[classes[word]].to(activations),
         )
         for method in plan.methods:
-            raw = _to_cpu(method.compute(evidence), made.activations.shape[2:])
-            store.maps.setdefault((method.name, target), []).append(raw)
+            made_once = once.get(method.name)
+            maps[method.name, word] = made_once or on_cpu(method.compute(evidence), grid)
+            if method.classless:
+                once[method.name] = maps[method.name, word]
     if shared_label:
-        _share_label(plan, classes, store)
-    return bool((gradients != 0).any())
-
-
-def _check_scores(runner: Runner, cases: Cases, indices: Sequence[int], scores: Tensor) -> None:
-    bad = (~torch.isfinite(scores)).any(1).nonzero().flatten().tolist()
-    if bad:
-        named = ", ".join(f"'{cases.ids[indices[i]]}'" for i in bad[:3])
-        raise SubjectError(
-            f"model '{runner.subject.name}' returns NaN or infinite logits for {len(bad)} of {len(indices)} images in"
-            f" a batch ({named}); nothing can be said about its explanations. Check its weights and preprocess."
-        )
-
-
-def _target_classes(
-    runner: Runner, cases: Cases, plan: Plan, indices: Sequence[int], scores: Tensor
-) -> dict[str, Tensor]:
-    count = scores.shape[1]
-    order = torch.sort(scores, dim=1, descending=True, stable=True).indices
-    labels = torch.tensor([cases.labels[i] for i in indices], device=scores.device)
-    beyond = (labels >= count).nonzero().flatten().tolist()
-    if beyond:
-        case = indices[beyond[0]]
-        raise CasesError(
-            f"case '{cases.ids[case]}' has label {cases.labels[case]}, but model '{runner.subject.name}' has {count}"
-            f" classes (0 .. {count - 1}). Correct the label, or take the model that was trained on these classes."
-        )
-    made: dict[str, Tensor] = {}
-    for target in plan.targets:
-        if target == "top1":
-            made[target] = order[:, 0]
-        elif target == "top2":
-            made[target] = order[:, 1]
-        elif target == "label":
-            made[target] = labels
-        elif target == "given" and plan.given is not None:
-            made[target] = plan.given[list(indices)].to(scores.device)
-        else:
-            index = int(target)
-            if not 0 <= index < count:
-                raise SubjectError(
-                    f"target class {index} is not one of the {count} classes (0 .. {count - 1}) of model"
-                    f" '{runner.subject.name}'."
-                )
-            made[target] = torch.full_like(labels, index)
-    return made
+        maps |= _label_maps(plan, classes, maps)
+    return Part(
+        scores=scores.float().cpu(),
+        binary=made.binary,
+        size=size,
+        classes={word: found.cpu() for word, found in classes.items()},
+        maps=maps,
+        active=torch.from_numpy(channel_activity(pooled(activations), THRESHOLD).counts),
+        reached=bool((gradients != 0).any()),
+    )
 
 
 def _covered(classes: Mapping[str, Tensor]) -> bool:
@@ -203,24 +184,19 @@ def _covered(classes: Mapping[str, Tensor]) -> bool:
     return bool(((label == classes["top1"]) | (label == classes["top2"])).all())
 
 
-def _share_label(plan: Plan, classes: Mapping[str, Tensor], store: _Store) -> None:
+def _label_maps(plan: Plan, classes: Mapping[str, Tensor], maps: Mapping[Key, RawMaps]) -> dict[Key, RawMaps]:
+    """Return the maps of labels, each of which is the image's top-1 or top-2 class."""
     second = (classes["label"] == classes["top2"]).cpu()
 
     def pick(first: Tensor, other: Tensor) -> Tensor:
         return torch.where(second.reshape(-1, *(1,) * (first.dim() - 1)), other, first)
 
+    made: dict[Key, RawMaps] = {}
     for method in plan.methods:
-        one, two = store.maps[method.name, "top1"][-1], store.maps[method.name, "top2"][-1]
+        one, two = maps[method.name, "top1"], maps[method.name, "top2"]
         degenerate = None
         if one.degenerate is not None and two.degenerate is not None:
             degenerate = pick(one.degenerate, two.degenerate)
         details = {name: pick(one.details[name], two.details[name]) for name in one.details}
-        store.maps.setdefault((method.name, "label"), []).append(
-            RawMaps(pick(one.values, two.values), degenerate, details)
-        )
-
-
-def _to_cpu(raw: RawMaps, grid: torch.Size) -> RawMaps:
-    values = raw.values.reshape(-1, *grid).float().cpu()
-    degenerate = None if raw.degenerate is None else raw.degenerate.cpu()
-    return RawMaps(values, degenerate, {name: value.cpu() for name, value in raw.details.items()})
+        made[method.name, "label"] = RawMaps(pick(one.values, two.values), degenerate, details)
+    return made

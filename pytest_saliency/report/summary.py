@@ -12,6 +12,7 @@ import pytest
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.record import Setting, without_result
 from pytest_saliency.records.runfile import run_document, write_run
+from pytest_saliency.report.durations import duration_lines, notes_of, summary_line
 from pytest_saliency.report.measured import measured_text
 from pytest_saliency.report.terminal import describe_policy, headline_of
 from pytest_saliency.session import json_path
@@ -111,10 +112,20 @@ class RunReport:
         for record in records:
             for line in self._excused(record):
                 terminal.write_line(f"saliency: {line}", yellow=True)
+        for note in notes_of(records):
+            terminal.write_line(f"saliency: {note}.", yellow=True)
+        if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
+            self._write_durations(terminal)
         if self._written:
             terminal.write_line(f"saliency: records written to {self._written}")
         if self._problem:
             terminal.write_line(f"saliency: ERROR: {self._problem}", red=True)
+
+    def _write_durations(self, terminal: pytest.TerminalReporter) -> None:
+        line = summary_line(self.records)
+        terminal.write_line(f"saliency: {line or 'no model ran'}")
+        for row in duration_lines(self.records):
+            terminal.write_line(f"  {row}")
 
     def _excused(self, record: dict[str, Any]) -> list[str]:
         policy, verdict = record["policy"], record["verdict"]

@@ -121,7 +121,7 @@ def test_a_contract_that_is_refused_as_text(pytester: pytest.Pytester, name: str
     [
         ("device", "cuda:77", "device 'cuda:77' is not there: torch * sees *; use auto or cpu."),
         ("device", "foo", "device 'foo' is not known; use auto, cpu, cuda, cuda:<number> or mps."),
-        ("batch", "0", "--saliency-batch (or ini saliency_batch) must be a whole number from 1; got '0'."),
+        ("batch", "0", "--saliency-batch (or ini saliency_batch) must be auto or a whole number from 1; got '0'."),
     ],
 )
 def test_an_option_that_cannot_be(pytester: pytest.Pytester, option: str, value: str, sentence: str) -> None:

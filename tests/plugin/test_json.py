@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """Drop what may differ between two runs: times, how passes were shared, and the command line."""
     for record in document["records"]:
-        del record["execution"]["seconds"], record["execution"]["passes"]
+        del record["execution"]["check_seconds"], record["execution"]["work"], record["execution"]["threads"]
     for key in ("started", "finished", "command"):
         del document["run"][key]
     return document

@@ -115,4 +115,4 @@ def _iterated(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values, direction, done
 
 
-EIGENCAM = GradientMethod("eigencam", 1, _compute, "arXiv 2008.00299")
+EIGENCAM = GradientMethod("eigencam", 1, _compute, "arXiv 2008.00299", classless=True)

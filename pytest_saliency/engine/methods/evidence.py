@@ -58,7 +58,8 @@ class GradientMethod:
     """A method computed from one capture pass. ``version`` changes whenever its numbers do.
 
     ``contrastive`` methods get the contrast gradients, those that need the ``head`` the rows of the linear layer
-    behind the pooling (an error where the model is not built that way).
+    behind the pooling (an error where the model is not built that way). One that is ``classless`` ignores the class and
+    is computed once for all targets.
     """
 
     name: str
@@ -67,6 +68,7 @@ class GradientMethod:
     source: str
     contrastive: bool = False
     head: bool = False
+    classless: bool = False
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:

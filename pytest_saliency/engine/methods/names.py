@@ -16,6 +16,8 @@ GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", 
 """Computed together by the first pass, whichever of them is asked for."""
 FURTHER_METHODS = ("cam", "eigencam")
 """Computed from a capture pass too, when they are asked for."""
+PLANNABLE = (*GRADIENT_METHODS, "eigencam")
+"""What a pass may compute for any model before it is asked for: none of them can refuse a model."""
 PERTURBATION_METHODS = ("scorecam", "ablationcam")
 CONTROLS = ("random", "centre", "edges", "mean_map", "class_mean", "random_model")
 METHOD_NAMES = GRADIENT_METHODS + FURTHER_METHODS + PERTURBATION_METHODS + CONTROLS

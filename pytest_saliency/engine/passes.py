@@ -1,0 +1,391 @@
+"""The passes of one model over one set of cases: each is made once, when first needed, and shared by all who ask."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytest_saliency.engine.batches import jittered, load_pixels, stream
+from pytest_saliency.engine.cases import Cases
+from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit_sets
+from pytest_saliency.engine.difference import COMPARED, difference
+from pytest_saliency.engine.further import sweep_activity, sweep_own, sweep_perturbation
+from pytest_saliency.engine.head import classifier_rows
+from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
+from pytest_saliency.engine.layout import Layout
+from pytest_saliency.engine.methods.evidence import GradientMethod
+from pytest_saliency.engine.methods.own import OwnMethod
+from pytest_saliency.engine.methods.perturbation import PerturbationMethod
+from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.reinitialise import reinitialised_gradcam
+from pytest_saliency.engine.remembered import Arrays, Beside, Remembered, digest_of
+from pytest_saliency.engine.runner import Runner
+from pytest_saliency.engine.sizing import BatchSize
+from pytest_saliency.engine.sweep import Counted, Ground, Plan, Report, sweep
+from pytest_saliency.engine.swept import Swept
+from pytest_saliency.engine.targets import Targets
+from pytest_saliency.errors import MethodError
+from pytest_saliency.measure.activity import THRESHOLD
+
+if TYPE_CHECKING:
+    from pytest_saliency.records.cache import Cache
+
+_NUMBERS = itertools.count()
+PROBED = 2  # images with which the target layer is found
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, images done, images in all)."""
+
+
+@dataclass
+class Stage:
+    """What a stage cost: forward calls of the whole model, images by what for, seconds."""
+
+    passes: int = 0
+    seconds: float = 0.0
+    images: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str, images: int) -> None:
+        """Add ``images`` that went through the model for ``what``."""
+        self.images[what] = self.images.get(what, 0) + images
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"passes": self.passes, "images": dict(self.images), "seconds": self.seconds}
+
+
+class Passes:
+    """Everything computed for one model over one set of cases. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        cases: Cases,
+        size: BatchSize,
+        methods: tuple[GradientMethod, ...],
+        targets: tuple[str, ...],
+        progress: Progress | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self.runner = runner
+        self.cases = cases
+        self.size = size
+        self.methods = methods
+        self.targets = targets if "top1" in targets else ("top1", *targets)
+        self.stages: dict[str, Stage] = {}
+        self.remembered = Remembered(cache, runner, cases)
+        self._id = f"{os.getpid()}-{next(_NUMBERS)}"  # checks that share this work tell of it under one name
+        self._progress = progress
+        self._layer: LayerInfo | None = None
+        self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
+        self._difference: dict[str, Any] | None = None
+        self._beside: Arrays = {}  # what the contrast set is made from, where that takes passes of its own
+
+    # -- the layer ------------------------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> LayerInfo:
+        """The target layer: found with the first images, or known from an earlier run."""
+        if self._layer is None and "first" not in vars(self) and self.remembered.known(self._first_parts):
+            _ = self.first
+        if self._layer is None:
+            self._find_layer()
+        assert self._layer is not None
+        return self._layer
+
+    def _find_layer(self) -> None:
+        subject = self.runner.subject
+        few = range(min(PROBED, self.size.current, len(self.cases)))
+        with self.stage("layer") as stage:
+            pixels = load_pixels(self.cases, few, subject.preprocess)
+            with self.runner.session():
+                torch.rand(1, device=self.runner.device)  # or a model that draws would draw the same in its first pass
+                observed = observe(self.runner, pixels)
+                self._layer = resolve_layer(self.runner, pixels, observed)
+                self._probed, _ = two_sided(subject.select(observed.output, len(pixels)).float().cpu())
+            stage.count("layer", len(pixels))
+
+    # -- gradients ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def first(self) -> Swept:
+        """The pass that everything else stands on: scores, classes, and the maps of all gradient methods."""
+
+        def make() -> Beside:
+            self._beside = {}
+            if self._probed is None:  # also where a layer was known from an earlier run that is not believed
+                self._find_layer()
+            swept = self._sweep("capture", self.methods, Targets(self.runner.subject, self.cases, self.targets))
+            if self._probed is not None:
+                self.runner.check_repeated(self._probed, swept.scores[: len(self._probed)])
+            extra = {
+                "layer": _layer_to_dict(self.layer),
+                "batch": self.size.current,
+                "precision": self._half_against_full(swept),
+            }
+            return Beside(swept, extra, self._beside)
+
+        found = self.remembered.first(self._first_parts, make, self._again)
+        self._difference = found.extra["precision"]
+        return found.swept
+
+    @property
+    def _first_parts(self) -> dict[str, Any]:
+        return self._parts("capture", self.methods, self.targets)
+
+    def _again(self, found: Beside) -> tuple[list[int], Swept]:
+        """Compute the first batch of an earlier run again."""
+        indices = list(range(min(int(found.extra["batch"]), len(self.cases))))
+        self._layer = _layer_from_dict(found.extra["layer"], self.runner)
+        self._beside = dict(found.arrays)
+        targets = Targets(self.runner.subject, self.cases, self.targets)
+        return indices, self._sweep("canary", self.methods, targets, order=indices)
+
+    def gradient(self, methods: tuple[GradientMethod, ...], target: str, draw: str) -> Swept:
+        """Return a pass of its own for what the first one did not hold, or for the jittered images."""
+        _ = self.first  # before anything is looked up: what was kept must stand on its scores
+        words, given = self._words(target, draw)
+        parts = self._parts(draw or "capture", methods, words, given)
+        targets = Targets(self.runner.subject, self.cases, words, given)
+
+        def make() -> tuple[Swept, dict[str, Any]]:
+            return self._sweep(draw or "capture", methods, targets, transform=jittered if draw else None), {}
+
+        return self.remembered.swept(parts, make)
+
+    def _half_against_full(self, swept: Swept) -> dict[str, Any] | None:
+        """Explain a few images in float32 too; None where nothing runs in half precision."""
+        if self.runner.precision == "float32":
+            return None
+        few = range(min(COMPARED, len(self.cases)))
+        targets = Targets(self.runner.subject, self.cases, self.targets)
+        full = self._sweep("float32", self.methods, targets, order=few, runner=self.runner.precise())
+        return difference(swept.rows(few), full)
+
+    def _words(self, target: str, draw: str) -> tuple[tuple[str, ...], Tensor | None]:
+        return (("given",), self.first.classes["top1"]) if draw else ((target,), None)
+
+    def _sweep(
+        self,
+        stage: str,
+        methods: tuple[GradientMethod, ...],
+        targets: Targets,
+        *,
+        order: Sequence[int] | None = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        runner: Runner | None = None,
+    ) -> Swept:
+        counted = Counted()
+        runner = runner or self.runner
+        sets = self._sets() if any(method.contrastive for method in methods) else partial(logit_sets, k=1)
+        with self.stage(stage) as cost, runner.session():
+            try:
+                ground = replace(self._ground(stage, order, transform), runner=runner)
+                return sweep(ground, Plan(methods, targets, sets), counted)
+            finally:
+                cost.passes += counted.passes
+                for what, images in counted.images.items():
+                    cost.count(what, images)
+
+    def _ground(
+        self,
+        stage: str,
+        order: Sequence[int] | None = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> Ground:
+        positions = range(len(self.cases)) if order is None else order
+        return Ground(self.runner, self.layer, self.cases, self.size, positions, transform, self.report(stage))
+
+    def _sets(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return what selects the contrast classes of a batch; what does not depend on the image is computed once."""
+        contrast = self.runner.subject.contrast
+        held_out = self._held_out()
+
+        @cache
+        def table(classes: int) -> Tensor | None:
+            return contrast_table(contrast, classes, held_out, self._rows)
+
+        return lambda scores, targets: contrast_sets(contrast, table(scores.shape[1]), scores, targets)
+
+    def _rows(self) -> Tensor:
+        """Return the classifier's rows (C, F)."""
+        if "rows" not in self._beside:
+            few = range(min(PROBED, self.size.current, len(self.cases)))
+            pixels = load_pixels(self.cases, few, self.runner.subject.preprocess)
+            rows = classifier_rows(self.runner.subject.model, lambda: self.runner.scores(pixels))
+            self._beside["rows"] = rows.numpy()
+        return torch.from_numpy(self._beside["rows"])
+
+    def _held_out(self) -> tuple[Tensor, Tensor] | None:
+        """Return scores and labels of the held-out cases of the contrast; None where it has none."""
+        held = self.runner.subject.contrast.cases
+        if held is None:
+            return None
+        if "held_out" in self._beside:
+            return torch.from_numpy(self._beside["held_out"]), torch.tensor(held.labels)
+        both = set(held.case_digests) & set(self.cases.case_digests)
+        if both:
+            example = next(c for c, d in zip(held.ids, held.case_digests, strict=True) if d in both)
+            raise MethodError(
+                f"contrast '{self.runner.subject.contrast.select}' counts on cases of which {len(both)} are also under"
+                f" test (for one, '{example}'); hold them out."
+            )
+        scores = []
+        with self.stage("confusion") as cost, self.runner.session():
+            for batch in stream(held, self.runner.subject.preprocess, self.size, self.runner.device):
+
+                def piece(at: slice, pixels: Tensor = batch.pixels) -> Tensor:
+                    return self.runner.scores(pixels[at]).float().cpu()
+
+                pieces = self.size.each(len(batch.indices), piece)
+                scores += pieces
+                cost.passes += len(pieces)
+                cost.count("held out", len(batch.indices))
+        self._beside["held_out"] = torch.cat(scores).numpy()
+        return torch.cat(scores), torch.tensor(held.labels)
+
+    # -- other methods --------------------------------------------------------------------------------------------
+
+    def perturbation(self, method: PerturbationMethod, target: str, draw: str) -> Swept:
+        """Return a pass of a perturbation method for all of the session's targets and ``target``, or for the jitter."""
+        _ = self.first
+        words, given = self._words(target, draw)
+        if not draw:
+            words = self.targets if target in self.targets else words
+        targets = Targets(self.runner.subject, self.cases, words, given)
+        stage = f"{draw}: {method.name}" if draw else method.name
+
+        def make() -> tuple[Swept, dict[str, Any]]:
+            counted = Counted()
+            with self.stage(stage) as cost, self.runner.session():
+                ground = self._ground(stage, None, jittered if draw else None)
+                swept, notes = sweep_perturbation(ground, method, targets, counted)
+                for what, images in counted.images.items():
+                    cost.count(what, images)
+            return swept, {"notes": list(notes)}
+
+        return self.remembered.swept(self._parts(draw or "capture", (method,), words, given), make)
+
+    def own(self, method: OwnMethod, classes: Tensor, draw: str) -> Tensor:
+        """Return the maps (N, *grid) of one of the user's own methods."""
+        from pytest_saliency.engine.identity import callable_digest
+
+        stage = f"{draw}: {method.name}" if draw else method.name
+        transform = jittered if draw else None
+        _ = self.first
+
+        def over(order: Sequence[int] | None, name: str) -> Tensor:
+            with self.stage(name) as cost, self.runner.session():
+                ground = self._ground(name, order, transform)
+                cost.count("own", len(ground.order))
+                return sweep_own(ground, method, classes)
+
+        source = callable_digest(method.function) if self.remembered.parts is not None else None
+        if source is None:
+            return over(None, stage)
+        parts = {"own": method.name, "version": method.version, "source": source, "draw": draw}
+        parts["classes"] = digest_of(classes)
+        return self.remembered.checked(
+            parts, partial(over, None, stage), lambda order: over(order, f"canary: {method.name}"), self.size.current
+        )
+
+    def reinitialised(self, classes: Tensor, seed: int, draw: str) -> Tensor:
+        """Return Grad-CAM maps (N, *grid) of a re-initialised copy of the model for ``classes`` (N,)."""
+        name = "random_model"
+        with self.stage(name) as cost:
+            transform = jittered if draw else None
+            cost.count("capture", len(self.cases))
+            return reinitialised_gradcam(
+                self.runner, self.layer, self.cases, self.size, classes, seed, transform, self.report(name)
+            )
+
+    def activity(self, threshold: float) -> tuple[Tensor, int]:
+        """Return how many channels of the target layer are active in each image, (N,), and how many there are."""
+        first = self.first
+        if threshold == THRESHOLD and first.active is not None:
+            return first.active, first.channels
+        with self.stage("activity"), self.runner.session():
+            return sweep_activity(self._ground("activity"), threshold)
+
+    # -- numbers, costs -------------------------------------------------------------------------------------------
+
+    def remember(self, parts: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+        """Return numbers made from this model and these cases, from an earlier run where they are known."""
+        _ = self.first
+        found, _ = self.remembered.arrays(parts, lambda: (make(), {}))
+        return found
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Add the time spent inside to stage ``name``, and hand it out to be counted on."""
+        cost = self.stages.setdefault(name, Stage())
+        started = time.perf_counter()
+        try:
+            yield cost
+        finally:
+            cost.seconds += time.perf_counter() - started
+
+    def report(self, stage: str) -> Report | None:
+        """Return what is to be called with (images done, images in all) of a stage; None where nobody watches."""
+        if self._progress is None:
+            return None
+        return partial(self._progress, f"{self.runner.subject.name}: {stage}")
+
+    def costs(self) -> dict[str, Any]:
+        """Return stages with their images, passes and seconds, what the cache did, and notes for the user."""
+        cache = None
+        if self.remembered.cache is not None:
+            cache = {"found": self.remembered.found, "made": self.remembered.made}
+        return {
+            "id": self._id,
+            "subject": self.runner.subject.name,
+            "stages": {name: stage.to_dict() for name, stage in self.stages.items()},
+            "cache": cache,
+            "precision": self._difference,
+            "notes": list(self.remembered.notes),
+        }
+
+    def _parts(
+        self,
+        draw: str,
+        methods: Sequence[GradientMethod | PerturbationMethod],
+        words: tuple[str, ...],
+        given: Tensor | None = None,
+    ) -> dict[str, Any]:
+        return {
+            "draw": draw,
+            "methods": [[method.name, method.version] for method in methods],
+            "targets": list(words),
+            "given": None if given is None else digest_of(given),
+        }
+
+
+def _layer_to_dict(layer: LayerInfo) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "shape": list(layer.shape),
+        "grid": list(layer.grid),
+        "layout": [layer.layout.kind, list(layer.layout.grid), layer.layout.prefix],
+    }
+
+
+def _layer_from_dict(found: Mapping[str, Any], runner: Runner) -> LayerInfo:
+    kind, grid, prefix = found["layout"]
+    reshape = runner.subject.reshape
+    layout = Layout(kind, tuple(grid), prefix, reshape if callable(reshape) else None)
+    return LayerInfo(found["name"], found["kind"], tuple(found["shape"]), tuple(found["grid"]), layout, 0, 0, 0)
+
+
+def top1(scores: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the class with the highest score of each row, (N,); ties go to the lower index."""
+    return np.asarray(torch.sort(scores, dim=1, descending=True, stable=True).indices[:, 0].numpy())

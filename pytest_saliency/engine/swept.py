@@ -1,0 +1,148 @@
+"""What a pass over the cases leaves: scores, target classes and maps, batch by batch and as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pytest_saliency.engine.methods.evidence import RawMaps
+
+Key = tuple[str, str]
+"""(method name, target word)."""
+
+
+@dataclass
+class Part:
+    """One batch's share, on the CPU. ``reached``: whether any gradient at the target layer is not zero."""
+
+    scores: Tensor
+    binary: bool
+    size: tuple[int, ...]
+    classes: Mapping[str, Tensor]
+    maps: dict[Key, RawMaps] = field(default_factory=dict)
+    active: Tensor | None = None
+    reached: bool = True
+
+
+@dataclass
+class Swept:
+    """What a pass over all cases found, on the CPU.
+
+    ``active`` counts each image's active channels (N,) out of ``channels``; None where the pass did not look.
+    """
+
+    scores: Tensor
+    binary: bool
+    classes: Mapping[str, Tensor]
+    values: Mapping[Key, Tensor]
+    degenerate: Mapping[Key, Tensor]
+    details: Mapping[Key, Mapping[str, Tensor]]
+    input_size: tuple[int, ...]
+    active: Tensor | None = None
+    channels: int = 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Part], channels: int = 0) -> Swept:
+        """Put the parts of all batches together, in order."""
+        first = parts[0]
+        degenerate = {
+            key: torch.cat([_mask(part.maps[key]) for part in parts])
+            for key in first.maps
+            if any(part.maps[key].degenerate is not None for part in parts)
+        }
+        active = [part.active for part in parts if part.active is not None]
+        return cls(
+            scores=torch.cat([part.scores for part in parts]),
+            binary=first.binary,
+            classes={word: torch.cat([part.classes[word] for part in parts]) for word in first.classes},
+            values={key: torch.cat([part.maps[key].values for part in parts]) for key in first.maps},
+            degenerate=degenerate,
+            details={
+                key: {name: torch.cat([part.maps[key].details[name] for part in parts]) for name in raw.details}
+                for key, raw in first.maps.items()
+            },
+            input_size=first.size,
+            active=torch.cat(active) if active else None,
+            channels=channels,
+        )
+
+    def rows(self, indices: Sequence[int]) -> Swept:
+        """Return the same for the images at ``indices``."""
+        at = torch.tensor(list(indices))
+        return Swept(
+            scores=self.scores[at],
+            binary=self.binary,
+            classes={word: found[at] for word, found in self.classes.items()},
+            values={key: found[at] for key, found in self.values.items()},
+            degenerate={key: found[at] for key, found in self.degenerate.items()},
+            details={key: {n: value[at] for n, value in found.items()} for key, found in self.details.items()},
+            input_size=self.input_size,
+            active=None if self.active is None else self.active[at],
+            channels=self.channels,
+        )
+
+    # -- as plain arrays ------------------------------------------------------------------------------------------
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+        """Return arrays by name and the rest as JSON-able values."""
+        keys = list(self.values)
+        arrays = {"scores": self.scores.numpy()}
+        arrays |= {f"classes/{word}": found.numpy() for word, found in self.classes.items()}
+        for number, key in enumerate(keys):
+            arrays[f"values/{number}"] = self.values[key].numpy()
+            if key in self.degenerate:
+                arrays[f"degenerate/{number}"] = self.degenerate[key].numpy()
+            arrays |= {f"details/{number}/{name}": value.numpy() for name, value in self.details[key].items()}
+        if self.active is not None:
+            arrays["active"] = self.active.numpy()
+        meta = {
+            "binary": self.binary,
+            "input_size": list(self.input_size),
+            "channels": self.channels,
+            "keys": [list(key) for key in keys],
+        }
+        return arrays, meta
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]], meta: Mapping[str, Any]) -> Swept:
+        """Return what :meth:`to_arrays` was made of."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        keys: list[Key] = [(method, target) for method, target in meta["keys"]]
+        details: dict[Key, dict[str, Tensor]] = {key: {} for key in keys}
+        for name, value in tensors.items():
+            if name.startswith("details/"):
+                _, number, detail = name.split("/", 2)
+                details[keys[int(number)]][detail] = value
+        return cls(
+            scores=tensors["scores"],
+            binary=bool(meta["binary"]),
+            classes={n.partition("/")[2]: value for n, value in tensors.items() if n.startswith("classes/")},
+            values={key: tensors[f"values/{number}"] for number, key in enumerate(keys)},
+            degenerate={
+                key: tensors[f"degenerate/{number}"]
+                for number, key in enumerate(keys)
+                if f"degenerate/{number}" in tensors
+            },
+            details=details,
+            input_size=tuple(meta["input_size"]),
+            active=tensors.get("active"),
+            channels=int(meta["channels"]),
+        )
+
+
+def on_cpu(raw: RawMaps, grid: Sequence[int]) -> RawMaps:
+    """Return the maps on the CPU as (n, *grid) float32."""
+    values = raw.values.reshape(len(raw.values), *grid).float().cpu()
+    degenerate = None if raw.degenerate is None else raw.degenerate.cpu()
+    return RawMaps(values, degenerate, {name: value.cpu() for name, value in raw.details.items()})
+
+
+def _mask(raw: RawMaps) -> Tensor:
+    if raw.degenerate is not None:
+        return raw.degenerate
+    return torch.zeros(len(raw.values), dtype=torch.bool)
