@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_saliency.engine.capture import Tap
 from pytest_saliency.engine.layout import Layout, Reshape, find_layout
 from pytest_saliency.engine.runner import Runner
+from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.engine.wrappers import layer_names, without_prefix
 from pytest_saliency.errors import SaliencyError, SubjectError
@@ -63,7 +65,7 @@ def observe(runner: Runner, pixels: Tensor) -> Observed:
     clock = 0
     begun: dict[str, int] = {}
     seen: dict[str, LayerInfo] = {}
-    kept: list[Tensor] = []  # outputs stay alive, so that equal addresses mean equal tensors
+    memory = _Memory()
     flat: set[int] = set()
     broken: list[str] = []
     handles = []
@@ -94,10 +96,13 @@ def observe(runner: Runner, pixels: Tensor) -> Observed:
                 return
             if layout is None or read is None or read.dim() < 3:
                 return
-            kept.append(first)
-            if subject.reshape is None and layout.kind == "tokens" and _flattened(first, args, seen.values(), flat):
-                flat.add(first.data_ptr())
-                return
+            place = memory.place(first)
+            if subject.reshape is None and layout.kind == "tokens":
+                given = args[0] if isinstance(args, tuple) and args else None
+                origin = memory.place(given) if isinstance(given, Tensor) else None
+                if _flattened(first, given, seen.values(), origin in flat):
+                    flat.add(place)
+                    return
             grid = tuple(read.shape[2:])
             seen[name] = LayerInfo(
                 name,
@@ -107,7 +112,7 @@ def observe(runner: Runner, pixels: Tensor) -> Observed:
                 layout,
                 begun[name],
                 clock,
-                first.data_ptr(),
+                place,
             )
 
         return hook
@@ -127,17 +132,32 @@ def observe(runner: Runner, pixels: Tensor) -> Observed:
     return Observed(tuple(sorted(seen.values(), key=lambda info: info.end)), output)
 
 
-def _flattened(output: Tensor, args: object, before: Iterable[LayerInfo], flat: Set[int]) -> bool:
+class _Memory:
+    """Tells where a tensor lies: equal numbers for tensors that begin at one place in one piece of memory.
+
+    Addresses would do as long as the tensors live; but keeping the outputs of all layers makes a pass a third slower.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, StorageWeakRef] = {}  # what they refer to is not used for another storage meanwhile
+        self._numbers: dict[tuple[int, int], int] = {}
+
+    def place(self, tensor: Tensor) -> int:
+        storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        key = self._held.setdefault(storage.cdata, storage).cdata
+        return self._numbers.setdefault((key, int(tensor.storage_offset())), len(self._numbers))
+
+
+def _flattened(output: Tensor, given: object, before: Iterable[LayerInfo], from_flat: bool) -> bool:
     """Tell whether (N, a, b) is a flattened feature map, a channels of b positions, and not a tokens of b channels.
 
     Where a is a square number, as 64 or 256 channels are, the shape alone would let it be read as a grid of tokens.
-    ``flat`` holds the addresses of outputs that were found to be flattened.
+    ``from_flat`` says that ``given``, the module's input, was found to be flattened.
     """
-    given = args[0] if isinstance(args, tuple) and args else None
     if isinstance(given, Tensor):
         if given.dim() > 3 and given.flatten(2).shape == output.shape:
             return given.data_ptr() == output.data_ptr() and output.is_contiguous()
-        if given.data_ptr() in flat and given.shape == output.shape:
+        if from_flat and given.shape == output.shape:
             return True
     rows, columns = output.shape[1:]
     if rows == columns:
@@ -219,19 +239,27 @@ def _auto(runner: Runner, pixels: Tensor, usable: list[LayerInfo]) -> LayerInfo:
         if len(tried) == TRIED:
             break
         tried.add(info.storage)
-        try:
-            made = Tap(runner, info.name, info.layout)(pixels)
-        except SubjectError:
-            continue
-        # The sum of all scores can cancel; the spread against the last class cannot, unless nothing depends on it.
-        weights = torch.linspace(1.0, 2.0, made.scores.shape[1], device=made.scores.device)
-        gradient = made.gradients(weights.expand(1, *made.scores.shape))
-        if bool((gradient != 0).any()) or bool(gradient.isnan().any()):
+        # One image mostly tells, and costs half; only where it does not, all are tried.
+        if _reached(runner, info, pixels[:1]) or (len(pixels) > 1 and _reached(runner, info, pixels)):
             return info
     raise SubjectError(
         f"no layer of model '{subject.name}' has a spatial grid larger than 1x1 that its scores depend on; check"
         f" that the weights are trained ones, name a layer, or give reshape. {_list(usable)}"
     )
+
+
+def _reached(runner: Runner, info: LayerInfo, pixels: Tensor) -> bool:
+    """Tell whether a gradient comes back from the scores to the layer on any of the images."""
+    try:
+        made = Tap(runner, info.name, info.layout)(pixels)
+    except SubjectError as error:
+        if out_of_memory(error):
+            raise
+        return False
+    # The sum of all scores can cancel; the spread against the last class cannot, unless nothing depends on it.
+    weights = torch.linspace(1.0, 2.0, made.scores.shape[1], device=made.scores.device)
+    gradient = made.gradients(weights.expand(1, *made.scores.shape))
+    return bool((gradient != 0).any()) or bool(gradient.isnan().any())
 
 
 def _penultimate(subject: Subject, last: LayerInfo, usable: list[LayerInfo]) -> LayerInfo:

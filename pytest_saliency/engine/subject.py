@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,18 +84,22 @@ class Subject:
             self._hashed = now, self._sha256()
         return self._hashed[1]
 
+    def reading(self) -> tuple[object, ...]:
+        """Return what tells apart two ways to read a model, and two states of it; equal where passes can be shared."""
+        function = self.preprocess.function
+        callables = tuple(id(one) for one in (function, self.output, self.reshape, self.layer) if callable(one))
+        named = tuple(one for one in (self.output, self.reshape, self.layer) if not callable(one))
+        contrast, preprocess = self.contrast.describe(), self.preprocess.describe()
+        described = json.dumps([contrast, preprocess, [type(one).__name__ for one in named]], sort_keys=True)
+        return id(self.model), self.fingerprint(), callables, named, described
+
     def fingerprint(self) -> tuple[int, ...]:
         """Return one checksum a parameter and floating-point buffer: cheap, and training changes it.
 
         Taken from the numbers themselves, because writing through ``.data`` leaves no trace in a tensor's version.
         """
         tensors = [*self.model.parameters(), *self.model.buffers()]
-        bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-        return tuple(
-            int(tensor.detach().view(bits[tensor.element_size()]).sum(dtype=torch.int64))
-            for tensor in tensors
-            if tensor.is_floating_point() and not is_lazy(tensor)
-        )
+        return tuple(_checksum(t.detach()) for t in tensors if t.is_floating_point() and not is_lazy(t))
 
     def _sha256(self) -> str:
         made = hashlib.sha256()
@@ -116,3 +121,14 @@ class Subject:
             "state_sha256": self.state_sha256,
             "preprocess": self.preprocess.describe(),
         }
+
+
+def _checksum(tensor: Tensor) -> int:
+    """Return the sum of a tensor's bits, as words of 64 where that is possible: several times faster than as of 32."""
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    flat, size = tensor.contiguous().view(-1), tensor.element_size()
+    if flat.numel() * size % 8:
+        return int(flat.view(bits[size]).sum(dtype=torch.int64))
+    if flat.storage_offset() * size % 8:
+        flat = flat.clone()
+    return int(flat.view(torch.int64).sum())

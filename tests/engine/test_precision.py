@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_saliency import Cases, Subject
+from pytest_saliency import Cases, Subject, explain
 from pytest_saliency.engine import precision as module
 from pytest_saliency.engine.capture import capture
 from pytest_saliency.engine.layout import find_layout
 from pytest_saliency.engine.precision import HALVES, half_dtype
 from pytest_saliency.engine.runner import Runner
-from pytest_saliency.engine.sweep import Plan, sweep
 from pytest_saliency.errors import DeviceError, SubjectError
 
 from .nets import pictures, seed_weights
@@ -99,8 +100,8 @@ def test_a_half_session_leaves_autocast_and_parameters_as_they_were() -> None:
     model = net()
     before = copy.deepcopy(model.state_dict())
     pointers = [p.data_ptr() for p in model.parameters()]
-    with pytest.raises(KeyError), Runner(Subject(model), CPU, precision="bf16").session():
-        assert torch.is_autocast_enabled("cpu")  # noqa: PT012
+    with contextlib.suppress(KeyError), Runner(Subject(model), CPU, precision="bf16").session():
+        assert torch.is_autocast_enabled("cpu")
         raise KeyError
     assert not torch.is_autocast_enabled("cpu")
     captured(Runner(Subject(model), CPU, precision="fp16"))
@@ -140,21 +141,26 @@ def test_repeats_may_differ_by_the_rounding_of_the_precision(word: Any, within: 
         runner.check_repeated(once, once + 1.1 * within * 10)
 
 
-def test_a_whole_pass_runs_in_half_precision() -> None:
-    from pytest_saliency.engine.layers import observe, resolve_layer
-    from pytest_saliency.engine.methods.registry import GRADIENT_METHODS
-
+def test_a_whole_pass_runs_in_half_precision_and_the_record_says_how_far_off_it_is() -> None:
     cases = Cases.from_arrays(images().numpy(), [0, 1, 2, 0])
-    made = []
-    for word in ("float32", "bf16"):
-        runner = Runner(Subject(net(), layer="two"), CPU, precision=word)  # type: ignore[arg-type]
-        plan = Plan((GRADIENT_METHODS["gradcam"],), ("1",), lambda count: 1, lambda count: None)
-        with runner.session():
-            layer = resolve_layer(runner, images(), observe(runner, images()))
-            made.append(sweep(runner, layer, cases, 2, plan))
-    full, half = (swept.values["gradcam", "1"] for swept in made)
-    assert half.dtype == torch.float32
-    assert 0 < float((half - full).abs().max() / full.abs().max()) < 0.1
+    full, half = (
+        explain(Subject(net(), layer="two"), cases, batch_size=2, precision=word)
+        for word in ("float32", "bf16")  # type: ignore[arg-type]
+    )
+    exact, rough = (one.maps("gradcam", "1").values for one in (full, half))
+    assert rough.dtype == torch.float32
+    assert 0 < float((rough - exact).abs().max() / exact.abs().max()) < 0.1
+    assert full.costs()["precision"] is None
+    told = half.costs()["precision"]
+    assert told["images"] == 4
+    assert told["score"] == pytest.approx(
+        float((half.logits - full.logits).abs().max() / full.logits.abs().max()), rel=1e-6
+    )
+    same = torch.from_numpy(half.predicted == full.predicted)
+    assert told["predictions"] == int((~same).sum())
+    pair = [one.maps("layercam").values[same].flatten(1).double().numpy() for one in (half, full)]
+    rows = [np.corrcoef(a, b)[0, 1] for a, b in zip(*pair, strict=True)]
+    assert told["correlation"]["layercam"] == pytest.approx(min(rows), rel=1e-6)
 
 
 def test_an_unknown_precision_is_a_sentence() -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pytest_saliency import Cases, Explained, Subject, explain
+from pytest_saliency.engine.layers import _Memory
 from pytest_saliency.engine.precision import full_float32
 from pytest_saliency.errors import MethodError, SubjectError
 
@@ -265,6 +266,64 @@ def test_a_subject_is_hashed_again_once_its_model_was_trained() -> None:
     assert subject.state_sha256 == first
     train(subject.model)
     assert subject.state_sha256 != first
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (3, 5), (4, 6, 2, 2), (0, 4)])
+def test_any_parameter_counts_in_the_fingerprint(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    model = nn.ParameterDict({"a": torch.randn(shape, dtype=dtype)})
+    subject = Subject(model)
+    before = subject.fingerprint()
+    assert before == Subject(copy.deepcopy(model)).fingerprint()
+    if 0 not in shape:
+        model["a"].data.view(-1)[-1].mul_(1.5)
+        assert subject.fingerprint() != before
+
+
+def test_how_parameters_lie_in_memory_does_not_count_in_the_fingerprint() -> None:
+    whole = torch.randn(1 + 8 * 3 * 3 * 3)
+    model = nn.Conv2d(3, 8, 3, bias=False)
+    model.weight = nn.Parameter(whole[1:].view(8, 3, 3, 3))  # begins in the middle of a word of 64 bits
+    assert model.weight.storage_offset() == 1
+    found = Subject(model).fingerprint()
+    assert Subject(copy.deepcopy(model)).fingerprint() == found
+    assert Subject(copy.deepcopy(model).to(memory_format=torch.channels_last)).fingerprint() == found
+    model.weight = nn.Parameter(model.weight.detach().clone())
+    assert Subject(model).fingerprint() == found
+
+
+def test_memory_that_is_used_again_is_another_place() -> None:
+    memory = _Memory()
+    addresses, places = set(), set()
+    for _ in range(50):
+        tensor = torch.empty(1000)
+        addresses.add(tensor.data_ptr())
+        place = memory.place(tensor)
+        assert memory.place(tensor.view(10, 100)) == place
+        assert memory.place(tensor[1:]) != place
+        places.add(place)
+        del tensor
+    assert len(addresses) < 50  # or nothing was tried
+    assert len(places) == 50
+
+
+class DeadForOne(Plain):
+    """Its scores do not depend on the features of dark images, of which the first is one."""
+
+    def after(self, features: Tensor) -> Tensor:
+        return super().after(features * self.lit[: len(features), None, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.lit = (x.mean((1, 2, 3)) > 0.2).float()
+        return super().forward(x)
+
+
+def test_a_layer_that_counts_only_for_the_second_image_is_found() -> None:
+    images = np.array(pictures(6, (3, 16, 16)))
+    images[0] = 0.0
+    subject = Subject(seeded(DeadForOne(), 1))
+    found = explain(subject, Cases.from_arrays(images, LABELS), device="cpu").layer
+    assert found.name == "two"
 
 
 def test_targets_are_checked_at_once() -> None:
