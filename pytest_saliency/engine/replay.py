@@ -131,7 +131,7 @@ class Replays:
 
     def _compare(self, found: Tensor, expected: Tensor) -> None:
         """Raise a NoReplayError where scores differ. Scores that never were finite are somebody else's to report."""
-        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self._runner.dtype).eps)
+        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self._runner.computes_in).eps)
         largest = float(torch.nan_to_num(expected).abs().max())
         near = (found - expected).abs() <= share * largest
         if not bool((near | ~torch.isfinite(expected)).all()):

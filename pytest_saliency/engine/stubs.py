@@ -134,7 +134,7 @@ class Kept:
         return cls(source, tuple(one), axes[0] if axes and clear else None, clear, tensor.dtype, tensor.device)
 
     def rows(self, tensor: Tensor, image: int, count: int, copied: bool) -> Tensor:
-        """Return one image of the batch's ``tensor``, ``count`` times over; without memory of its own unless ``copied``."""
+        """Return one image of the batch's ``tensor``, ``count`` times over, in memory of its own only if ``copied``."""
         if self.axis is None:
             return tensor.clone() if copied else tensor
         each = self.shape[self.axis]
@@ -158,14 +158,14 @@ class Kept:
         return torch.full((), value, dtype=self.dtype, device=self.device).expand(shape)
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which of the tensors given to :meth:`add` are read by an operation while ``outside()`` is true.
 
     The tensors must be kept alive by somebody, or their addresses mean nothing.
     """
 
     def __init__(self, outside: Callable[[], bool]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._outside = outside
         self._storages: dict[int, set[int]] = {}
         self.slots: dict[int, int] = {}

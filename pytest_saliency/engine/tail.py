@@ -9,17 +9,17 @@ each other through arguments and results. Whether they do is not assumed here: s
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pytest_saliency.engine.outputs import two_sided
+from pytest_saliency.engine.precision import at_least_float32
 from pytest_saliency.engine.runner import Runner, guarded
+from pytest_saliency.engine.steps import Steps
 from pytest_saliency.engine.stubs import (
     Kept,
     NoReplayError,
@@ -27,7 +27,6 @@ from pytest_saliency.engine.stubs import (
     Watch,
     first_of,
     leaves,
-    overridden,
     sketch,
     walk,
     with_first,
@@ -75,30 +74,10 @@ class Record:
     kept: dict[int, Tensor] = field(default_factory=dict)
 
 
-@dataclass
-class _Call:
-    module: nn.Module
-    parent: _Call | None
-    shapes: list[Any] | None = None  # None: nothing that can be kept
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A call of a module that has a stub, in the order in which a replay meets them.
-
-    ``kind``: ``stub``, ``layer``, or ``live`` for a container of the layer that was a stub in another call.
-    """
-
-    module: nn.Module
-    kind: str
-    shapes: list[Any] | None
-
-
 def scores_of(runner: Runner, output: object, count: int) -> tuple[Tensor, bool]:
     """Return class scores (count, C), at least float32, of what the model returned, and whether it has one logit."""
     scores, binary = two_sided(runner.subject.select(output, count))
-    scores = scores.detach()
-    return (scores.float() if scores.element_size() < 4 else scores), binary
+    return at_least_float32(scores.detach()), binary
 
 
 def layer_tensor(runner: Runner, layer: str, output: Any) -> Tensor:
@@ -132,73 +111,20 @@ class Tail:
     def __init__(self, runner: Runner, layer: str, pixels: Tensor) -> None:
         self._runner, self._name = runner, layer
         self._model = runner.subject.model
-        self._names = {module: name for name, module in self._model.named_modules()}
-        self._layer = dict(self._model.named_modules())[layer]
-        self._cursor, self._inside, self._arrived = 0, 0, False
+        self._steps = Steps(runner, layer, runner.model_input(pixels[:1]))
         self._kept: list[Kept] = []
         self._templates: dict[int, Any] = {}
         self._changed = -1  # the slot of the layer's own tensor
-        self._steps, self._calls = self._trace(runner.model_input(pixels[:1]))
         self._learn(runner.model_input(pixels[:1].expand(2, *pixels.shape[1:])))
-
-    # -- learning ---------------------------------------------------------------------------------------------------
-
-    def _trace(self, inputs: Tensor) -> tuple[list[_Step], int]:
-        """Run one image; return the calls that a replay meets, up to the layer's last, and how often that ran."""
-        calls: list[_Call] = []
-        running: list[_Call] = []
-        at_layer: list[list[Any]] = []
-
-        def noting(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                call = _Call(module, running[-1] if running else None)
-                calls.append(call)
-                running.append(call)
-                try:
-                    output = original(*args, **kwargs)
-                finally:
-                    running.pop()
-                with contextlib.suppress(NoReplayError):
-                    call.shapes = sketch(output, "")
-                return output
-
-            return forward
-
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            at_layer.append(sketch(output, f"layer '{self._name}'"))
-
-        modules = [module for module in self._model.modules() if module is not self._model]
-        handle = self._layer.register_forward_hook(hook)
-        try:
-            with overridden({module: noting(module, module.forward) for module in modules}):
-                guarded(self._runner.subject, inputs, lambda: self._model(inputs))
-        finally:
-            handle.remove()
-        last = max((i for i, call in enumerate(calls) if call.module is self._layer), default=None)
-        if last is None or not at_layer:
-            raise NoReplayError(f"layer '{self._name}' does not run through its own forward method")
-        layer, around = calls[last], list[_Call]()
-        above = layer.parent
-        while above is not None:
-            around.append(above)
-            above = above.parent
-        layer.shapes = at_layer[-1]
-        met = [(call, "live" if _among(call, around) else "stub") for call in calls[:last]]
-        met = [(call, kind) for call, kind in met if call.parent is None or _among(call.parent, around)]
-        met.append((layer, "layer"))
-        stubbed = {call.module for call, kind in met if kind != "live"}
-        steps = [_Step(call.module, kind, call.shapes) for call, kind in met if call.module in stubbed]
-        return steps, len(at_layer)
 
     def _learn(self, inputs: Tensor) -> None:
         """Run two images; note what each stub returns, which of it is read again, and what is changed in place."""
-        watch = Watch(lambda: self._inside == 0)
+        watch = Watch(lambda: self._steps.inside == 0)
         held: list[Tensor] = []  # stay alive, so that their addresses mean something
         versions: list[int] = []
 
         def note(number: int, output: Any) -> Any:
-            step, where = self._steps[number], self._where(number)
+            step, where = self._steps[number], self._steps.where(number)
             shapes = step.shapes
             if shapes is None or not _alike(shapes, sketch(output, where)):
                 leaves(output, where)  # says so if that is the cause
@@ -234,74 +160,13 @@ class Tail:
                 note(number, output)
             return output
 
-        with self._conducted(stub, at_layer), watch:
+        with self._steps.led(stub, at_layer), watch:
             guarded(self._runner.subject, inputs, lambda: self._model(inputs))
         for slot, kept in enumerate(self._kept):
             kept.live = slot in watch.live and slot != self._changed
             kept.altered = held[slot]._version != versions[slot]
             if kept.live and not kept.clear:
-                raise NoReplayError(f"in what {self._where(kept.source[0])} returns, images do not lie along one axis")
-
-    def _where(self, number: int) -> str:
-        return f"module '{self._names[self._steps[number].module]}'"
-
-    # -- running ----------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _conducted(
-        self, stub: Callable[[int, Callable[[], Any]], Any], at_layer: Callable[[Any], Any]
-    ) -> Iterator[None]:
-        """Lead one forward pass through the steps: ``stub`` makes what call ``number`` returns.
-
-        ``at_layer`` gets what the layer returns in its last call and may return something else.
-
-        Raises
-        ------
-        NoReplayError
-            The calls are not those that were learnt.
-        """
-        self._cursor, self._inside, self._arrived = 0, 0, False
-
-        def led(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                if self._inside or self._cursor == len(self._steps):
-                    return original(*args, **kwargs)
-                number, step = self._cursor, self._steps[self._cursor]
-                if step.module is not module:
-                    raise NoReplayError(
-                        f"its modules are not called in the same order for every image: '{self._names[module]}' ran"
-                        f" where '{self._names[step.module]}' did before"
-                    )
-                self._cursor += 1
-                if step.kind == "live":
-                    return original(*args, **kwargs)
-                self._inside += 1
-                try:
-                    output = stub(number, lambda: original(*args, **kwargs))
-                finally:
-                    self._inside -= 1
-                self._arrived = step.kind == "layer"
-                return output
-
-            return forward
-
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            if not self._arrived:
-                return None
-            self._arrived = False
-            return at_layer(output)
-
-        handle = self._layer.register_forward_hook(hook)
-        try:
-            with overridden({step.module: led(step.module, step.module.forward) for step in self._steps}):
-                yield
-        finally:
-            handle.remove()
-        if self._cursor < len(self._steps):
-            raise NoReplayError(
-                f"module '{self._names[self._steps[self._cursor].module]}' does not run for every image"
-            )
+                raise NoReplayError(f"what {self._steps.where(kept.source[0])} returns has no one axis of images")
 
     def record(self, pixels: Tensor) -> Record:
         """Run the whole model on ``pixels`` (n, C, *S) once, and keep what replays need."""
@@ -311,7 +176,7 @@ class Tail:
         seen: list[Tensor] = []
 
         def keep(number: int, output: Any) -> None:
-            for place, leaf in enumerate(leaves(output, self._where(number))):
+            for place, leaf in enumerate(leaves(output, self._steps.where(number))):
                 slot = wanted.get((number, place))
                 if slot is not None and isinstance(leaf, Tensor):
                     found[slot] = leaf.detach().clone() if self._kept[slot].altered else leaf.detach()
@@ -329,11 +194,11 @@ class Tail:
             seen.append(first.clone())
             return with_first(output, first.clone())
 
-        with self._conducted(stub, at_layer):
+        with self._steps.led(stub, at_layer):
             given = inputs.clone()
             made = guarded(self._runner.subject, pixels, lambda: self._model(given))
         scores, binary = scores_of(self._runner, made, len(pixels))
-        return Record(scores, binary, seen[-1], inputs, self._calls, found)
+        return Record(scores, binary, seen[-1], inputs, self._steps.calls, found)
 
     def replay(self, record: Record, image: int, changed: Tensor, front: Front) -> Tensor:
         """Return the class scores (rows, C) of image ``image`` of ``record`` with ``changed`` (rows, ...) at the layer.
@@ -371,15 +236,11 @@ class Tail:
         given = record.inputs[image : image + 1].expand(in_front, *record.inputs.shape[1:])
         if front is not Front.EXPANDED or count == 1:
             given = given.clone()
-        with self._conducted(stub, lambda output: fill(len(self._steps) - 1, count)):
+        with self._steps.led(stub, lambda output: fill(len(self._steps) - 1, count)):
             output = self._model(given)
         if [tensor._version for tensor in record.kept.values()] != versions:
             raise NoReplayError("what follows the layer changes in place what precedes it")
         return scores_of(self._runner, output, count)[0]
-
-
-def _among(call: _Call, calls: list[_Call]) -> bool:
-    return any(call is other for other in calls)
 
 
 def _alike(one: list[Any], two: list[Any]) -> bool:

@@ -20,15 +20,17 @@ from torch import Tensor
 from pytest_saliency.engine.layout import Layout
 from pytest_saliency.engine.methods.evidence import RawMaps, weighted_sum
 from pytest_saliency.engine.methods.names import MethodName
-from pytest_saliency.engine.methods.perturbation import Perturbed, PerturbationMethod, Site, TargetsOf
+from pytest_saliency.engine.methods.perturbation import PerturbationMethod, Perturbed, Site, TargetsOf
+from pytest_saliency.engine.precision import at_least_float32
 from pytest_saliency.engine.replay import Replays
-from pytest_saliency.engine.sizing import BatchSize
+from pytest_saliency.engine.sizing import BatchSize, out_of_memory
 from pytest_saliency.engine.tail import Record
-from pytest_saliency.errors import MethodError, first_line
+from pytest_saliency.errors import DeviceError, MethodError, first_line
 
-# Bytes of changed activations in one replay: enough rows that a dense layer behind the target, which is read from
-# memory once a replay, costs little for each; and on a CPU not many times its cache.
-CPU_BYTES = 64 * 2**20
+# Bytes of changed activations in one replay. Many rows make a dense layer behind the target cheap, which is read from
+# memory once a replay. But on a CPU what follows allocates as much again and again, and from 32 MiB on the C library
+# asks the system for every such piece: that made ResNet-50 at its last convolution twice as slow.
+CPU_BYTES = 30 * 2**20
 GPU_BYTES = 512 * 2**20
 
 
@@ -61,7 +63,7 @@ def _compute(site: Site, pixels: Tensor, targets_of: TargetsOf, relative: bool) 
         report = functools.partial(_report, site, number, len(places))
         ablated.append(_ablate(site, replays, record, image, wanted[number], report))
     activations = torch.cat([site.layer.layout.read(record.output) for record in records]).flatten(2)
-    activations = activations.float() if activations.element_size() < 4 else activations
+    activations = at_least_float32(activations)
     replayed = torch.tensor([one.replayed for one in ablated])
     maps = {}
     for column, word in enumerate(classes):
@@ -100,7 +102,7 @@ def _ablate(
         return _Ablated(score, drops, 0)
     if "rows" not in site.state:
         budget = CPU_BYTES if plane.flat.device.type == "cpu" else GPU_BYTES
-        site.state["rows"] = BatchSize(max(1, budget // (plane.flat.numel() * plane.flat.element_size())))
+        site.state["rows"] = BatchSize(max(1, budget // plane.flat.nbytes), plane.flat.device)
     rows: BatchSize = site.state["rows"]
     while True:
         whole = replays.whole
@@ -111,12 +113,20 @@ def _ablate(
         try:
             found = _scores(replays, record, image, plane, active, classes, count, report)
         except Exception as error:
+            if count == 1 and out_of_memory(error):
+                raise DeviceError(
+                    f"what follows layer '{site.layer.name}' of model '{site.runner.subject.name}' does not fit into"
+                    f" the memory of device '{site.runner.device}' for one image at a time; choose a layer nearer to"
+                    " the output, free memory, or take a device that has more."
+                ) from error
             rows.current = count
             if not rows.shrink(error):
                 raise
-            continue
-        if replays.whole == whole:  # or the image is begun again: its scores must all come the same way
-            break
+            found = None
+        if found is None:
+            rows.release()  # here, where the error is gone and with it whatever its frames held
+        elif replays.whole == whole:
+            break  # else the image is begun again: its scores must all come the same way
     drops[active] = found[0] - found[1:]
     return _Ablated(found[0], drops, len(active))
 
