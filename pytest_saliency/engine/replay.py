@@ -144,7 +144,8 @@ class Replays:
         if isinstance(error, NoReplayError):
             reason = str(error)
         else:
-            said = f"failed: {first_line(error)}" if isinstance(error, SaliencyError) else raised(error)
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            said = f"failed: {first_line(cause)}" if isinstance(cause, SaliencyError) else raised(cause)
             reason = f"running only what follows layer '{self._name}' {said}"
         self._tail = None
         self._why = (
