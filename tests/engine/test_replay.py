@@ -460,6 +460,29 @@ def test_a_model_that_changes_its_way_later_is_noticed_then() -> None:
     assert "do not run in the same order" in next(iter(site.notes))
 
 
+@pytest.mark.parametrize(("batch", "image"), [(0, 0), (0, 1), (1, 1)])
+def test_a_replay_that_is_wrong_for_one_image_is_noticed(
+    batch: int, image: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image of the first batch is tried, and the last one of each later batch."""
+    honest = Tail.replay
+    batches = 0
+
+    def wrong(self: Tail, record: Any, which: int, changed: Tensor, front: Front) -> Tensor:
+        off = 0.01 if (batches, which) == (batch, image) else 0.0
+        return honest(self, record, which, changed, front) * (1.0 + off)
+
+    monkeypatch.setattr(Tail, "replay", wrong)
+    images = torch.from_numpy(pictures(4, IMAGE))
+    model = built(Residual)
+    with site_of(model, images, model.layer) as site:
+        replays = Replays(site, "Ablation-CAM")
+        for batches in range(2):
+            replays.record(images[2 * batches : 2 * batches + 2])
+            assert replays.whole == (batches >= batch)
+    assert "gives other scores than the model" in next(iter(site.notes))
+
+
 class Whitens(nn.Module):
     """Scales by a statistic of the batch, which a replay of equal rows would not show."""
 
@@ -553,21 +576,20 @@ def test_an_exception_leaves_nothing(error: BaseException, where: str, fuse: int
     images = torch.from_numpy(pictures(2, IMAGE))
     model = untidy(seed_weights(Bombed(error), 3).eval())
     before = fingerprint(model)
-    armed = raised = False
+    caught: BaseException | None = None
     try:
         with site_of(model, images, model.layer) as site:
             getattr(model, where).fuse = fuse
-            armed = True
             replays = Replays(site, "Ablation-CAM")
             record = replays.record(images)
             replays(record, 0, record.output[:1].expand(3, -1, -1, -1).clone())
             replays(record, 1, record.output[1:].clone())
-    except BaseException as caught:
-        raised = True
-        assert error in (caught, caught.__cause__, caught.__context__)
-    assert armed
+    except BaseException as raised:
+        caught = raised
     # In front of the layer there are four passes; behind it, one more in each of seven replays.
-    assert raised == (where == "tail_bomb" or fuse < 4)
+    assert (caught is not None) == (where == "tail_bomb" or fuse < 4)
+    if caught is not None:
+        assert error in (caught, caught.__cause__, caught.__context__)
     getattr(model, where).fuse = -1
     assert changes(model, before) == []
 
