@@ -156,7 +156,7 @@ def _flattened(output: Tensor, given: object, before: Iterable[LayerInfo], from_
     """
     if isinstance(given, Tensor):
         if given.dim() > 3 and given.flatten(2).shape == output.shape:
-            return given.data_ptr() == output.data_ptr() and output.is_contiguous()
+            return given.data_ptr() == output.data_ptr() and output.stride() == given.flatten(2).stride()
         if from_flat and given.shape == output.shape:
             return True
     rows, columns = output.shape[1:]
@@ -185,6 +185,8 @@ def choose(module: nn.Module, example: Tensor, layer: str, reshape: Reshape = No
 def resolve_layer(runner: Runner, pixels: Tensor, observed: Observed) -> LayerInfo:
     """Return the subject's target layer from what was observed on ``pixels``; call it inside the runner's session.
 
+    The memory format in which the model runs faster is found on the way.
+
     Raises
     ------
     SubjectError
@@ -192,6 +194,7 @@ def resolve_layer(runner: Runner, pixels: Tensor, observed: Observed) -> LayerIn
         lists the candidates with their shapes.
     """
     subject = runner.subject
+    runner.settle_memory_format(pixels, observed.output)
     usable = [info for info in observed.layers if info.has_grid]
     if isinstance(subject.layer, nn.Module):
         name = next((n for n, m in subject.model.named_modules() if m is subject.layer), None)

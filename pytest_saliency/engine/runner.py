@@ -23,6 +23,7 @@ from pytest_saliency.errors import DeviceError, SaliencyError, SubjectError, fir
 # Share of the largest score: far above what another batch size does, far below dropout or statistics of a batch.
 REPEATS_WITHIN = 1e-3
 ROUNDINGS = 16  # in half precision rounding alone exceeds that share
+CONVOLUTIONS = 18  # below: VGG gains 6 % from another memory format, where ResNet-50 gains 20; not worth trying
 
 
 @contextlib.contextmanager
@@ -112,6 +113,7 @@ class Runner:
     precision: Precision = "float32"
     threads: int | None = None
     state: tuple[int, ...] = field(init=False, repr=False)
+    memory_format: torch.memory_format = field(init=False, repr=False, compare=False, default=torch.contiguous_format)
 
     def __post_init__(self) -> None:
         half_dtype(self.precision, self.device)
@@ -131,7 +133,34 @@ class Runner:
         """Return a runner of the same subject, device and state in float32: what half precision is compared with."""
         made = replace(self, precision="float32")
         object.__setattr__(made, "state", self.state)
+        object.__setattr__(made, "memory_format", self.memory_format)
         return made
+
+    def settle_memory_format(self, pixels: Tensor, output: object) -> None:
+        """Give the model its input with channels last from now on, if that is faster here and changes nothing.
+
+        Many convolutions on a CPU, and in half precision on a GPU, run up to a quarter faster that way, also with
+        parameters that lie channels first. A model may refuse it (``view``), so one image is tried. ``output`` is what
+        the model returned for ``pixels`` (N, C, *S) as they are. Call it inside the session.
+        """
+        faster = self.device.type == "cpu" or (self.device.type == "cuda" and self.computes_in in HALVES.values())
+        convolutions = sum(isinstance(module, nn.Conv2d) for module in self.subject.model.modules())
+        if not faster or convolutions < CONVOLUTIONS or self.computes_in == torch.float64:
+            return
+        first = pixels[:1]
+        if pixels.dim() != 4:
+            return
+        object.__setattr__(self, "memory_format", torch.channels_last)
+        try:
+            with torch.no_grad():
+                once = self.subject.select(output, len(pixels))[:1]
+                same = self._repeats(once, self.logits(first))
+        except SubjectError as error:
+            if out_of_memory(error):
+                raise
+            same = False
+        if not same:
+            object.__setattr__(self, "memory_format", torch.contiguous_format)
 
     def check_unchanged(self) -> None:
         """Raise a SubjectError if the model's numbers changed since: maps made before and after must not mix."""
@@ -161,15 +190,18 @@ class Runner:
 
         Scores that are not finite are somebody else's to report.
         """
-        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self.computes_in).eps)
-        largest = float(torch.nan_to_num(once).abs().max())
-        if bool(((once - again).abs() > share * largest).any()):
+        if not self._repeats(once, again):
             raise SubjectError(
                 f"model '{self.subject.name}' scores one image differently from call to call or from batch to batch,"
                 " also in evaluation mode, so no verdict on it could be repeated. Common causes are functional dropout"
                 " without training=self.training, normalisation by statistics of the batch, and a tensor that is"
                 " changed in place while the target layer's output still shares its memory."
             )
+
+    def _repeats(self, once: Tensor, again: Tensor) -> bool:
+        share = max(REPEATS_WITHIN, ROUNDINGS * torch.finfo(self.computes_in).eps)
+        largest = float(torch.nan_to_num(once).abs().max())
+        return not bool(((once - again).abs() > share * largest).any())
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return the model's own logits (N, C) or (N, 1) under the caller's gradient mode."""
@@ -184,7 +216,9 @@ class Runner:
         # A copy, because a callable or a first layer may work in place, and the same pixels are used again; made here,
         # so that no graph holds a tensor that a caller under inference_mode brought.
         made = self.subject.preprocess.normalise(pixels.to(self.device, non_blocking=True, copy=True))
-        return made.to(self.device, self.dtype)
+        made = made.to(self.device, self.dtype)
+        last = self.memory_format == torch.channels_last and made.dim() == 4
+        return made.contiguous(memory_format=torch.channels_last) if last else made
 
 
 def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> object:

@@ -307,6 +307,71 @@ def test_memory_that_is_used_again_is_another_place() -> None:
     assert len(places) == 50
 
 
+class Deep(nn.Module):
+    """Enough convolutions for another memory format to be tried; remembers how its inputs lay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Conv2d(3 if i == 0 else 8, 8, 3, padding=1) for i in range(18)))
+        self.head = nn.Linear(8, 3)
+        self.lay: list[tuple[int, bool]] = []
+
+    def pooled(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.lay.append((len(x), x.is_contiguous()))
+        return self.head(self.pooled(self.body(x).relu()))
+
+
+class Views(Deep):
+    """Takes it for granted that images lie channels first, and fails otherwise."""
+
+    def pooled(self, features: Tensor) -> Tensor:
+        return features.view(len(features), -1).view(len(features), 8, -1).mean(2)
+
+
+class ReadsMemory(Deep):
+    """Takes it for granted that images lie channels first, and is wrong otherwise."""
+
+    def pooled(self, features: Tensor) -> Tensor:
+        rows = features.as_strided((len(features), 8, features[0, 0].numel()), (features[0].numel(), 256, 1))
+        return rows.mean(2)
+
+
+@pytest.mark.parametrize(("build", "last"), [(Deep, True), (Views, False), (ReadsMemory, False), (Plain, None)])
+@pytest.mark.parametrize("layer", ["auto", "named"])
+def test_channels_lie_last_where_the_model_allows_it(build: Any, last: bool | None, layer: str) -> None:
+    model = seeded(build(), 2)
+    name = {"auto": "auto", "named": "two" if build is Plain else "body.17"}[layer]
+    one = explained(model, layer=name)
+    maps = one.maps("gradcam", 1).values
+    strides = [parameter.stride() for parameter in model.parameters()]
+    assert (one.runner.memory_format == torch.channels_last) == bool(last)
+    if last is not None:
+        assert all(contiguous != last for count, contiguous in model.lay if count == 4)  # the batches of the pass
+    with torch.no_grad():
+        torch.testing.assert_close(one.logits, model(torch.from_numpy(pictures(6, (3, 16, 16)))), rtol=1e-5, atol=1e-6)
+    again = explained(model, layer=name)
+    object.__setattr__(again.runner, "settle_memory_format", lambda *args: None)
+    torch.testing.assert_close(again.maps("gradcam", 1).values, maps, rtol=1e-4, atol=1e-7)
+    assert strides == [parameter.stride() for parameter in model.parameters()]
+    assert one.runner.precise().memory_format == one.runner.memory_format
+
+
+class FlattensLast(Flattens):
+    """The flattened map of a model that lays its channels last itself."""
+
+    def until(self, x: Tensor) -> Tensor:
+        return super().until(x.contiguous(memory_format=torch.channels_last))
+
+
+def test_a_flattened_feature_map_with_channels_last_is_not_a_grid_of_tokens() -> None:
+    images = pictures(6, (3, 16, 16))
+    one = explain(Subject(seeded(FlattensLast(), 3)), Cases.from_arrays(images, LABELS), device="cpu")
+    assert one.layer.name == "two"
+
+
 class DeadForOne(Plain):
     """Its scores do not depend on the features of dark images, of which the first is one."""
 
