@@ -113,6 +113,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         check=check,
         method=first.method,
         method_version=first.version,
+        method_details=common.method_details(first, kept),
         decision=common.with_warnings(decision, kept, first, second),
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},

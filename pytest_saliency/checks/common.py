@@ -112,14 +112,24 @@ def with_warnings(decision: Decision, kept: Kept, *maps: Maps) -> Decision:
     return replace(decision, notes=(*decision.notes, *dict.fromkeys(notes)))
 
 
-def method_details(maps: Maps, kept: Kept) -> dict[str, Any]:
-    """Return what a method recorded of the kept images, one number each, as mean and range."""
-    made: dict[str, Any] = {}
-    for name, values in maps.details.items():
-        mine = values[kept.indices]
-        if mine.ndim == 1 and len(mine):
-            made[name] = {"mean": float(mine.mean()), "min": float(mine.min()), "max": float(mine.max())}
-    return {"details": made} if made else {}
+def method_details(maps: Maps, kept: Kept, after: Maps | None = None) -> dict[str, Any]:
+    """Return what a method recorded of the kept images, one number each, as mean and range; ``details`` in the record.
+
+    ``after``: the same method's maps of a second model, whose numbers are ``details_after``.
+    """
+    made = {"details": _summed_up(maps, kept)}
+    if after is not None:
+        made["details_after"] = _summed_up(after, kept)
+    return {key: found for key, found in made.items() if found}
+
+
+def _summed_up(maps: Maps, kept: Kept) -> dict[str, dict[str, float]]:
+    found = {name: values[kept.indices] for name, values in maps.details.items()}
+    return {
+        name: {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
+        for name, values in found.items()
+        if values.ndim == 1 and len(values)
+    }
 
 
 def clock() -> Clock:

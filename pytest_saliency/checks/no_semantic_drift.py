@@ -138,6 +138,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         check=check,
         method=a.method,
         method_version=a.version,
+        method_details=common.method_details(a, kept, b),
         decision=common.with_warnings(decision, kept, a, b),
         parameters=parameters.model_dump(mode="json"),
         subjects={"before": before.identity(), "after": after.identity()},

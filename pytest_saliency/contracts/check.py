@@ -223,5 +223,8 @@ def _method_problem(name: str, section: str) -> str | None:
     except MethodError as error:
         return f"{str(error).rstrip('.')} ({section.removeprefix('in ')})"
     names = (*METHOD_NAMES, *own_names())
-    hint = did_you_mean(name, names) or f"; the methods are {', '.join(names)}"
+    hint = did_you_mean(name, names) or (
+        f"; the methods are {', '.join(names)}; one of your own is registered in a conftest.py"
+        " (pytest_saliency.register_method), or named by its import path (package.module:function)"
+    )
     return f"unknown method '{shown(name)}' {section}{hint}"

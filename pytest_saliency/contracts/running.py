@@ -65,22 +65,24 @@ class Run:
         """
         kind = KINDS[self.check.kind]
         with located(self.check.line):
+            self._import_methods()
             cases = self._cases()
             explained = {role: self._explained(name, cases) for role, name in self.check.roles.items()}
             parameters = kind.parameters(**self.check.parameters)
-            self._import_methods()
             return kind.run(explained, parameters, self.check.check)
 
     def _import_methods(self) -> None:
-        """Import the methods that are named by path, so that what is wrong with one is told as of other code."""
-        named = (self.check.parameters["method"], *(self.check.parameters.get("against") or ()))
-        for path in filter(is_path, named):
-            if not self.session.settings.allow_python:
-                raise MethodError(
-                    f"method {path!r} is not imported, because ini saliency_allow_python is false; register it in a"
-                    " conftest.py instead (pytest_saliency.register_method)."
-                )
-            resolve(path, self.place.folders)
+        """Import the methods that are named by path, so that what is wrong with one is told before anything runs."""
+        written = {"method": (self.check.parameters["method"],), "against": self.check.parameters.get("against") or ()}
+        for key, names in written.items():
+            for path in filter(is_path, names):
+                with located(self.check.lines.get(key) or self.check.line):
+                    if not self.session.settings.allow_python:
+                        raise MethodError(
+                            f"method {path!r} is not imported, because ini saliency_allow_python is false; register it"
+                            " in a conftest.py instead (pytest_saliency.register_method)."
+                        )
+                    resolve(path, self.place.folders)
 
     @property
     def place(self) -> Place:

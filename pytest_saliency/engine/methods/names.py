@@ -59,17 +59,40 @@ def parse_method(text: str) -> MethodName | None:
     if not bracket:
         return MethodName(base)
     known = VARIANTS.get(base, {})
-    words = rest.removesuffix("]").split(",") if rest.endswith("]") else []
     if not known:
         raise MethodError(f"method {text!r} is not known: {base!r} has no variants; write {base!r}.")
+    problem = _bracket_problem(rest)
+    if problem:
+        raise MethodError(f"method {text!r}: {problem}; {base!r} has {', '.join(known)}.")
     found: dict[str, str] = {}
-    for word in words or [rest]:
-        key = next((key for key, pattern in known.items() if pattern.fullmatch(word.strip())), None)
+    for word in rest.removesuffix("]").split(","):
+        key = next((key for key, pattern in known.items() if pattern.fullmatch(word)), None)
         if key is None or key in found:
-            close = difflib.get_close_matches(word, [key.partition("<")[0] for key in known], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close and key is None else ""
-            what = f"there is no variant {word!r}" if key is None else f"variant {word!r} stands there twice"
-            contrast = " The contrast set is declared on the subject." if base == "case" else ""
+            twice = key is not None and f"variant {key.partition(':')[0]!r} stands there twice"
+            what = twice or f"there is no variant {word!r}"
+            hint = _hint(word, known) if key is None else ""
+            contrast = " The contrast set is declared on the subject." if base == "case" and key is None else ""
             raise MethodError(f"method {text!r}: {what}; {base!r} has {', '.join(known)}.{hint}{contrast}")
-        found[key] = word.strip()
+        found[key] = word
     return MethodName(base, tuple(found[key] for key in known if key in found))
+
+
+def _bracket_problem(rest: str) -> str | None:
+    """Return what is wrong with the text behind the first bracket as such."""
+    if not rest.endswith("]"):
+        return "the bracket is not closed"
+    if any(letter.isspace() for letter in rest):
+        return "a name has no spaces in it"
+    if "" in rest.removesuffix("]").split(","):
+        return "a variant is missing in the brackets"
+    return None
+
+
+def _hint(word: str, known: Mapping[str, re.Pattern[str]]) -> str:
+    """Return which variant may be meant; of one with a number its form, as ``channels:<n>``."""
+    forms = {key.partition(":")[0]: key for key in known}
+    close = difflib.get_close_matches(word.partition(":")[0], forms, n=1)
+    if not close:
+        return ""
+    form = forms[close[0]]
+    return f" Did you mean {form!r}{', with a number from 1' if '<n>' in form else ''}?"
