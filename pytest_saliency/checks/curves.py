@@ -16,7 +16,6 @@ from pytest_saliency.checks.common import Floats, Indices
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
-from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.errors import CriterionError
 from pytest_saliency.measure.curves import Ranking, area, relevance_gain, shares_of
 from pytest_saliency.measure.removal import Remover, fill_named
@@ -216,18 +215,18 @@ def _put(
 ) -> None:
     """Hand on all changed images of a chunk; one that does not fit in memory is halved."""
     count = len(batch.indices)
-    try:
+
+    def load() -> tuple[Ranking, Remover]:
         pixels = batch.pixels.to(explained.runner.device, non_blocking=True)
-        ranking = Ranking(maps.values[list(batch.indices)].to(pixels.device), tuple(pixels.shape[2:]))
         noise = noise_of(explained, seed, batch.indices, tuple(pixels.shape[1:]))
-        remover = Remover(pixels, fill, noise)
-    except Exception as error:
-        if count == 1 or not out_of_memory(error):
-            raise
-        scores.size.shrink(error)
-    else:
+        ranking = Ranking(maps.values[list(batch.indices)].to(pixels.device), tuple(pixels.shape[2:]))
+        return ranking, Remover(pixels, fill, noise)
+
+    loaded = scores.size.attempt(count, load)
+    if loaded is not None:
+        ranking, remover = loaded[0]
         for column, weights in enumerate(_removals(ranking, shares)):
-            _put_column(scores, remover, weights.to(pixels.device), slots[:, column])
+            _put_column(scores, remover, weights.to(explained.runner.device), slots[:, column])
         return
     for start, stop in pairwise((0, count // 2, count)):
         part = Batch(batch.indices[start:stop], batch.pixels[start:stop])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.engine.scoring import Slots
-from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.measure.regions import region_size, top_region
 from pytest_saliency.measure.removal import FILLS, Remover
 
@@ -288,14 +288,10 @@ class _Group:
 
 def _put_group(scores: ChangedScores, layout: _Layout, regions: _Regions, numbers: list[int], batch: Batch) -> None:
     """Hand every changed image of a group of blocks to ``scores``; a group that does not fit in memory is halved."""
-    try:
-        group = _Group.load(layout, regions, batch)
-    except Exception as error:
-        if len(numbers) == 1 or not out_of_memory(error):
-            raise
-        scores.size.shrink(error)
-    else:
-        _put(scores, layout, group, numbers)
+    least = len(numbers) == 1  # a block cannot be halved
+    group = scores.size.attempt(1 if least else len(batch.indices), partial(_Group.load, layout, regions, batch))
+    if group is not None:
+        _put(scores, layout, group[0], numbers)
         return
     middle = len(numbers) // 2
     images = sum(layout.sizes[b] for b in numbers[:middle])

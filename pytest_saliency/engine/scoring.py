@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -44,13 +45,9 @@ class FullBatches:
         start = 0
         while start < len(slots):
             part = slice(start, min(len(slots), start + self._size.current - self._held))
-            try:
-                pixels = build(part)
-            except Exception as error:
-                if not self._size.shrink(error):
-                    raise
-            else:
-                self._waiting.append((slots[part], pixels))
+            built = self._size.attempt(part.stop - part.start, partial(build, part))
+            if built is not None:
+                self._waiting.append((slots[part], built[0]))
                 start = part.stop
             self._score()
 
@@ -66,14 +63,11 @@ class FullBatches:
         while self._held and (everything or self._held >= self._size.current):
             slots, pixels = self._together()
             batch = min(len(slots), self._size.current)
-            try:
-                scores = self._runner.scores(pixels[:batch])
-            except Exception as error:
-                if not self._size.shrink(error):
-                    raise
+            scored = self._size.attempt(batch, partial(self._runner.scores, pixels[:batch]))
+            if scored is None:
                 continue
             self._waiting = [(slots[batch:], pixels[batch:])] if batch < len(slots) else []
-            self._take(slots[:batch], scores)
+            self._take(slots[:batch], scored[0])
             self.images += batch
             self.batches.append(batch)
             if self._progress is not None:

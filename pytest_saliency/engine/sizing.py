@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -94,26 +95,38 @@ class BatchSize:
         while start < count:
             part = slice(start, min(count, start + self.current))
             length = part.stop - part.start
-            failed = False
             before = self._mark()
-            try:
-                made.append(work(part))
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if length == 1:
-                    raise self._nothing_fits(error) from error
-                _forget_frames(error)
-                failed = True
-            # Only here, behind the except block, is the error gone and with it whatever its frames held.
-            if failed:
-                self._halve(length)
-                self.release()
+            found = self.attempt(length, partial(work, part))
+            if found is None:
                 continue
+            made += found
             if before is not None and length == self.current:
                 self._grow(before)
             start = part.stop
         return made
+
+    def attempt(self, length: int, work: Callable[[], T]) -> tuple[T] | None:
+        """Return what ``work`` makes of ``length`` images at once, in a tuple; None if memory ran out.
+
+        The size is then halved and what the failed step held is given back, so that it can be tried with fewer.
+
+        Raises
+        ------
+        DeviceError
+            ``length`` is 1, so that there is nothing to halve.
+        """
+        try:
+            return (work(),)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if length <= 1:
+                raise self._nothing_fits(error) from error
+            _forget_frames(error)
+        # Only here, behind the except block, is the error gone and with it whatever its frames held.
+        self._halve(length)
+        self.release()
+        return None
 
     def _halve(self, length: int) -> None:
         self.current = max(1, min(self.current, length) // 2)
