@@ -6,6 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TAIL = "tail"  # images that went only through what follows the target layer
+PLAIN = ("capture", "layer", "own")  # images as they are; what else images are counted for is told beside their number
+WORDS = {
+    "channels": "for single channels",
+    "removed": "with a region removed",
+    "curves": "for curves",
+    TAIL: "from the target layer on",
+}
+
 
 @dataclass
 class Row:
@@ -42,11 +51,44 @@ def seconds_of(work: Mapping[str, Any]) -> float:
 
 
 def duration_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each stage, the longest first: seconds, forward passes, images by what they were for.
+    """Return a table, a line for each stage, the longest first: seconds, forward passes, images by what they were for.
 
-    Stages of a check ("score", "measure", "decide") are summed over the checks.
+    Stages of a check ("measure", "decide") are summed over the checks. Passes are left out where none were counted.
+    """
+    rows = _rows(list(records))
+    table = [("stage", "time", "passes", "images")] + [
+        (name, _seconds(row.seconds), f"{row.passes:,}" if row.passes else "", _images(row.images))
+        for name, row in sorted(rows.items(), key=lambda pair: -pair[1].seconds)
+    ]
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    return [
+        f"{name:<{widths[0]}}   {seconds:>{widths[1]}}   {passes:>{widths[2]}}   {images}".rstrip()
+        for name, seconds, passes, images in (table if rows else ())
+    ]
+
+
+def summary_line(records: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return one line on what the run cost; None where no record tells.
+
+    The seconds are those of the table, added up over worker processes. Passes are told where all stages count them.
     """
     records = list(records)
+    works = works_of(records)
+    if not works:
+        return None
+    rows = _rows(records)
+    images = sum(count for row in rows.values() for what, count in row.images.items() if what != TAIL)
+    passes = sum(row.passes for row in rows.values())
+    counted = all(row.passes for row in rows.values() if set(row.images) - {TAIL})
+    found = sum(int((work.get("cache") or {}).get("found", 0)) for work in works)
+    through = f"{_count(images, 'image', 'images')} through models"
+    if passes and counted:
+        through += f" in {_count(passes, 'forward pass', 'forward passes')}"
+    kept = f"; {_count(found, 'result', 'results')} from the cache" if found else ""
+    return f"{through}, {sum(row.seconds for row in rows.values()):,.1f} s{kept}"
+
+
+def _rows(records: list[Mapping[str, Any]]) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for work in works_of(records):
         for name, stage in work["stages"].items():
@@ -54,38 +96,22 @@ def duration_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     for record in records:
         for name, seconds in ((record.get("execution") or {}).get("check_seconds") or {}).items():
             rows.setdefault(name, Row()).add({"passes": 0, "seconds": seconds, "images": {}})
-    table = [
-        (
-            name,
-            f"{row.seconds:.2f} s",
-            _count(row.passes, "pass", "passes"),
-            ", ".join(
-                f"{images:,} {'images' if what == name else f'images ({what})'}" for what, images in row.images.items()
-            ),
-        )
-        for name, row in sorted(rows.items(), key=lambda pair: -pair[1].seconds)
-    ]
-    widths = [max((len(row[column]) for row in table), default=0) for column in range(3)]
-    return [
-        f"{name:<{widths[0]}}  {seconds:>{widths[1]}}  {passes:>{widths[2]}}  {images}".rstrip()
-        for name, seconds, passes, images in table
-    ]
+    return rows
 
 
-def summary_line(records: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return one line on what the run cost; None where no record tells."""
-    works = works_of(records)
-    if not works:
-        return None
-    stages = [stage for work in works for stage in work["stages"].values()]
-    images = sum(count for stage in stages for count in stage["images"].values())
-    passes = sum(int(stage["passes"]) for stage in stages)
-    found = sum(int((work.get("cache") or {}).get("found", 0)) for work in works)
-    kept = f", {_count(found, 'result', 'results')} from the cache" if found else ""
-    seconds = sum(seconds_of(work) for work in works)
-    return (
-        f"{images:,} images through models in {_count(passes, 'forward pass', 'forward passes')}, {seconds:.1f} s{kept}"
-    )
+def _images(counts: Mapping[str, int]) -> str:
+    """Return "64 images, 248 from the target layer on"; what went through as it was comes first."""
+    plain = sum(count for what, count in counts.items() if what in PLAIN)
+    parts = [_count(plain, "image", "images")] if plain else []
+    for what, count in counts.items():
+        if what not in PLAIN:
+            number = f"{count:,}" if parts else _count(count, "image", "images")
+            parts.append(f"{number} {WORDS.get(what, what)}")
+    return ", ".join(parts)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.2f} s"
 
 
 def notes_of(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -113,7 +113,7 @@ class RunReport:
             for line in self._excused(record):
                 terminal.write_line(f"saliency: {line}", yellow=True)
         for note in notes_of(records):
-            terminal.write_line(f"saliency: {note}.", yellow=True)
+            terminal.write_line(f"saliency: {note.rstrip('.')}.", yellow=True)
         if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
             self._write_durations(terminal)
         if self._written:
