@@ -25,7 +25,8 @@ from pytest_saliency.errors import DeviceError, MethodError
 
 from .helpers import TOLERANCE
 from .nets import NETS, ConvNet, Net, OneLogit, PooledLinear, TinyViT, make, pictures, seed_weights
-from .test_replay import REFUSED, REPLAYED, Counter, Functional, built, logits_of, site_of, with_output
+from .replay_nets import REFUSED, REPLAYED, Functional, built
+from .test_replay import Counter, logits_of, site_of, with_output
 from .test_side_effects import changes, fingerprint, untidy
 
 Array = NDArray[np.float64]
