@@ -151,7 +151,6 @@ class Saliency:
 
         self.settings = settings
         self.device = str(resolve_device(settings.device, settings.worker))
-        self.notes: dict[str, None] = {}
         self._planned = planned
         self._progress = progress
         self._explained: OrderedDict[tuple[object, ...], dict[tuple[int, int], Explained]] = OrderedDict()
@@ -168,27 +167,26 @@ class Saliency:
     def _open_cache(self) -> Cache | None:
         if self.settings.cache is None:
             return None
+        from pytest_saliency.engine.remembered import told
         from pytest_saliency.records.cache import Cache
 
-        return Cache(self.settings.cache, self.settings.cache_bytes, self._note)
-
-    def _note(self, text: str) -> None:
-        self.notes[text] = None
+        return Cache(self.settings.cache, self.settings.cache_bytes, told)
 
     def explain(self, subject: Subject, cases: Cases) -> Explained:
         """Return the explanations of ``subject`` over ``cases``; the same work is done once per session.
 
         Subjects are the same where they read the same model in the same way, cases where they hold the same images,
-        whether a contract or a test made them. A model whose parameters or buffers changed in between (it was trained
-        on) is explained afresh.
+        whether a contract or a test made them. A model that changed in between, in its numbers or in what it does, is
+        explained afresh.
         """
         from pytest_saliency.engine.explained import explain
+        from pytest_saliency.engine.identity import architecture_digest
         from pytest_saliency.engine.methods.names import GRADIENT_METHODS
 
-        key = (*subject.reading(), cases.digest)
+        key = (*subject.reading(), cases.digest, architecture_digest(subject.model))
+        self._find_moved(key)
         mine = (id(subject), id(cases))
-        views = self._explained.setdefault(key, {})
-        self._explained.move_to_end(key)
+        views = self._explained.get(key, {})
         if views and mine not in views:
             views[mine] = next(iter(views.values())).seen_as(subject, cases)
         elif not views:
@@ -204,9 +202,20 @@ class Saliency:
                 worker=self.settings.worker,
                 threads=self._threads,
             )
+        self._explained[key] = views
+        self._explained.move_to_end(key)
         while len(self._explained) > REMEMBERED:
             self._explained.popitem(last=False)
         return views[mine]
+
+    def _find_moved(self, key: tuple[object, ...]) -> None:
+        """Put explanations under ``key`` whose model looks different only because its forward writes to it."""
+        if key in self._explained:
+            return
+        for other, views in self._explained.items():
+            if other[:-1] == key[:-1] and next(iter(views.values()))._work.holds():
+                self._explained[key] = self._explained.pop(other)
+                return
 
     def shared(self, key: tuple[str, ...], origin: tuple[object, ...], make: Callable[[], T]) -> T:
         """Return what ``make`` returned the first time for this ``key`` and ``origin``.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +21,12 @@ from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit
 from pytest_saliency.engine.difference import COMPARED, difference
 from pytest_saliency.engine.further import sweep_activity, sweep_own, sweep_perturbation
 from pytest_saliency.engine.head import classifier_rows
+from pytest_saliency.engine.identity import architecture_digest, callable_digest
 from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
 from pytest_saliency.engine.layout import Layout
+from pytest_saliency.engine.methods.controls import RANDOM_MODEL
 from pytest_saliency.engine.methods.evidence import GradientMethod
+from pytest_saliency.engine.methods.gradcam import GRADCAM
 from pytest_saliency.engine.methods.own import OwnMethod
 from pytest_saliency.engine.methods.perturbation import PerturbationMethod
 from pytest_saliency.engine.outputs import two_sided
@@ -32,9 +35,9 @@ from pytest_saliency.engine.remembered import Arrays, Beside, Remembered, digest
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import BatchSize
 from pytest_saliency.engine.sweep import Counted, Ground, Plan, Report, sweep
-from pytest_saliency.engine.swept import Swept
+from pytest_saliency.engine.swept import Key, Swept
 from pytest_saliency.engine.targets import Targets
-from pytest_saliency.errors import MethodError
+from pytest_saliency.errors import MethodError, SaliencyError
 from pytest_saliency.measure.activity import THRESHOLD
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 _NUMBERS = itertools.count()
 PROBED = 2  # images with which the target layer is found
+
+T = TypeVar("T")
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, images done, images in all)."""
@@ -88,7 +93,25 @@ class Passes:
         self._layer: LayerInfo | None = None
         self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
         self._difference: dict[str, Any] | None = None
+        self._as_given = architecture_digest(runner.subject.model)
+        self._restless = False
         self._beside: Arrays = {}  # what the contrast set is made from, where that takes passes of its own
+
+    def holds(self) -> bool:
+        """Tell whether a model that no longer looks the same still gives what the first pass found.
+
+        It may if its own forward changes its attributes (a counter, the last activations): then the source says
+        nothing, and a sample of the images is computed again. Otherwise somebody else changed the model.
+        """
+        if not self._restless or "first" not in vars(self):
+            return False
+        indices = self.remembered.sample()
+        targets = Targets(self.runner.subject, self.cases, self.targets)
+        try:
+            again = self._sweep("canary", self.methods, targets, order=indices)
+        except SaliencyError:  # told to whoever explains the model as it is now
+            return False
+        return self.remembered.agreement.of_passes(again, self.first.rows(indices))
 
     # -- the layer ------------------------------------------------------------------------------------------------
 
@@ -103,16 +126,25 @@ class Passes:
         return self._layer
 
     def _find_layer(self) -> None:
-        subject = self.runner.subject
+        runner, subject = self.runner, self.runner.subject
         few = range(min(PROBED, self.size.current, len(self.cases)))
         with self.stage("layer") as stage:
             pixels = load_pixels(self.cases, few, subject.preprocess)
-            with self.runner.session():
-                torch.rand(1, device=self.runner.device)  # or a model that draws would draw the same in its first pass
-                observed = observe(self.runner, pixels)
-                self._layer = resolve_layer(self.runner, pixels, observed)
-                self._probed, _ = two_sided(subject.select(observed.output, len(pixels)).float().cpu())
-            stage.count("layer", len(pixels))
+
+            def look(at: slice) -> tuple[LayerInfo | None, Tensor]:
+                piece = pixels[at]
+                stage.count("layer", len(piece))
+                if at.start > 0:  # two images at once did not fit, and the layer was found with the first
+                    return None, runner.scores(piece).float().cpu()
+                observed = observe(runner, piece)
+                scores, _ = two_sided(subject.select(observed.output, len(piece)).float().cpu())
+                return resolve_layer(runner, piece, observed), scores
+
+            with runner.session():
+                torch.rand(1, device=runner.device)  # or a model that draws would draw the same in its first pass
+                found = self.size.each(len(pixels), look)
+        self._layer = found[0][0]
+        self._probed = torch.cat([scores for _, scores in found])
 
     # -- gradients ------------------------------------------------------------------------------------------------
 
@@ -129,38 +161,81 @@ class Passes:
                 self.runner.check_repeated(self._probed, swept.scores[: len(self._probed)])
             extra = {
                 "layer": _layer_to_dict(self.layer),
-                "batch": self.size.current,
+                "methods": _versions(self.methods),
+                "memory_format": str(self.runner.memory_format),
                 "precision": self._half_against_full(swept),
             }
             return Beside(swept, extra, self._beside)
 
         found = self.remembered.first(self._first_parts, make, self._again)
         self._difference = found.extra["precision"]
-        return found.swept
+        self._restless = architecture_digest(self.runner.subject.model) != self._as_given
+        return self._completed(found.swept, found.extra, self.methods, self.targets, None, "")
 
     @property
     def _first_parts(self) -> dict[str, Any]:
-        return self._parts("capture", self.methods, self.targets)
+        return {"first": True, **self._parts("capture", (), self.targets)}
 
-    def _again(self, found: Beside) -> tuple[list[int], Swept]:
-        """Compute the first batch of an earlier run again."""
-        indices = list(range(min(int(found.extra["batch"]), len(self.cases))))
+    def _again(self, found: Beside, indices: list[int]) -> Swept:
+        """Compute some images of an earlier run again."""
         self._layer = _layer_from_dict(found.extra["layer"], self.runner)
         self._beside = dict(found.arrays)
+        last = found.extra["memory_format"] == str(torch.channels_last)
+        object.__setattr__(self.runner, "memory_format", torch.channels_last if last else torch.contiguous_format)
+        current = tuple(method for method in self.methods if _holds(found.extra, method))
         targets = Targets(self.runner.subject, self.cases, self.targets)
-        return indices, self._sweep("canary", self.methods, targets, order=indices)
+        return self._sweep("canary", current or self.methods, targets, order=indices)
 
     def gradient(self, methods: tuple[GradientMethod, ...], target: str, draw: str) -> Swept:
         """Return a pass of its own for what the first one did not hold, or for the jittered images."""
-        _ = self.first  # before anything is looked up: what was kept must stand on its scores
+        _ = self.first  # before anything is looked up: what was kept must stand on it
         words, given = self._words(target, draw)
-        parts = self._parts(draw or "capture", methods, words, given)
+        swept, extra = self._further(methods, words, given, draw, ())
+        return self._completed(swept, extra, methods, words, given, draw)
+
+    def _further(
+        self,
+        methods: tuple[GradientMethod, ...],
+        words: tuple[str, ...],
+        given: Tensor | None,
+        draw: str,
+        named: tuple[GradientMethod, ...],
+    ) -> tuple[Swept, Mapping[str, Any]]:
+        """Return a pass, found or made; whichever methods it was made with if none are ``named`` in its address."""
         targets = Targets(self.runner.subject, self.cases, words, given)
+        stage = draw or "capture"
 
         def make() -> tuple[Swept, dict[str, Any]]:
-            return self._sweep(draw or "capture", methods, targets, transform=jittered if draw else None), {}
+            swept = self._sweep(stage, methods, targets, transform=jittered if draw else None)
+            return swept, {"methods": _versions(methods)}
 
-        return self.remembered.swept(parts, make)
+        return self.remembered.swept(self._parts(stage, named, words, given), make)
+
+    def _completed(
+        self,
+        swept: Swept,
+        extra: Mapping[str, Any],
+        methods: tuple[GradientMethod, ...],
+        words: tuple[str, ...],
+        given: Tensor | None,
+        draw: str,
+    ) -> Swept:
+        """Add what an earlier run had no use for: other contracts plan other methods, and versions rise."""
+        missing = tuple(method for method in methods if not _holds(extra, method))
+        if not missing:
+            return swept
+        more, _ = self._further(missing, words, given, draw, missing)
+        names = {method.name for method in missing}
+
+        def both(one: Mapping[Key, T], two: Mapping[Key, T]) -> dict[Key, T]:
+            return {key: value for key, value in one.items() if key[0] not in names} | dict(two)
+
+        return replace(
+            swept,
+            values=both(swept.values, more.values),
+            degenerate=both(swept.degenerate, more.degenerate),
+            details=both(swept.details, more.details),
+        )
 
     def _half_against_full(self, swept: Swept) -> dict[str, Any] | None:
         """Explain a few images in float32 too; None where nothing runs in half precision."""
@@ -273,12 +348,11 @@ class Passes:
                     cost.count(what, images)
             return swept, {"notes": list(notes)}
 
-        return self.remembered.swept(self._parts(draw or "capture", (method,), words, given), make)
+        swept, _ = self.remembered.swept(self._parts(draw or "capture", (method,), words, given), make)
+        return swept
 
     def own(self, method: OwnMethod, classes: Tensor, draw: str) -> Tensor:
         """Return the maps (N, *grid) of one of the user's own methods."""
-        from pytest_saliency.engine.identity import callable_digest
-
         stage = f"{draw}: {method.name}" if draw else method.name
         transform = jittered if draw else None
         _ = self.first
@@ -291,38 +365,63 @@ class Passes:
 
         source = callable_digest(method.function) if self.remembered.parts is not None else None
         if source is None:
+            if self.remembered.parts is not None:
+                self.remembered.notes[
+                    f"nothing was kept of own method '{method.name}': it cannot be told from another one by its source"
+                ] = None
             return over(None, stage)
         parts = {"own": method.name, "version": method.version, "source": source, "draw": draw}
         parts["classes"] = digest_of(classes)
         return self.remembered.checked(
-            parts, partial(over, None, stage), lambda order: over(order, f"canary: {method.name}"), self.size.current
+            parts,
+            partial(over, None, stage),
+            lambda order: over(order, f"canary: {method.name}"),
+            f"own method '{method.name}' of model '{self.runner.subject.name}'",
         )
 
     def reinitialised(self, classes: Tensor, seed: int, draw: str) -> Tensor:
         """Return Grad-CAM maps (N, *grid) of a re-initialised copy of the model for ``classes`` (N,)."""
         name = "random_model"
-        with self.stage(name) as cost:
-            transform = jittered if draw else None
-            cost.count("capture", len(self.cases))
-            return reinitialised_gradcam(
-                self.runner, self.layer, self.cases, self.size, classes, seed, transform, self.report(name)
-            )
+        _ = self.first
+
+        def make() -> Arrays:
+            with self.stage(name) as cost:
+                transform = jittered if draw else None
+                cost.count("capture", len(self.cases))
+                maps = reinitialised_gradcam(
+                    self.runner, self.layer, self.cases, self.size, classes, seed, transform, self.report(name)
+                )
+            return {"maps": maps.numpy()}
+
+        parts = {
+            "control": [RANDOM_MODEL.name, RANDOM_MODEL.version, GRADCAM.version],
+            "seed": f"{seed:x}",
+            "draw": draw,
+            "classes": digest_of(classes),
+        }
+        return torch.from_numpy(self.remembered.arrays(parts, make)["maps"])
 
     def activity(self, threshold: float) -> tuple[Tensor, int]:
         """Return how many channels of the target layer are active in each image, (N,), and how many there are."""
         first = self.first
         if threshold == THRESHOLD and first.active is not None:
             return first.active, first.channels
-        with self.stage("activity"), self.runner.session():
-            return sweep_activity(self._ground("activity"), threshold)
+
+        def make() -> Arrays:
+            with self.stage("activity") as cost, self.runner.session():
+                cost.count("capture", len(self.cases))
+                active, _ = sweep_activity(self._ground("activity"), threshold)
+            return {"active": active.numpy()}
+
+        found = self.remembered.arrays({"activity": float(threshold).hex()}, make)
+        return torch.from_numpy(found["active"]), first.channels
 
     # -- numbers, costs -------------------------------------------------------------------------------------------
 
     def remember(self, parts: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
         """Return numbers made from this model and these cases, from an earlier run where they are known."""
         _ = self.first
-        found, _ = self.remembered.arrays(parts, lambda: (make(), {}))
-        return found
+        return self.remembered.arrays({"numbers": dict(parts)}, make)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -367,6 +466,14 @@ class Passes:
             "targets": list(words),
             "given": None if given is None else digest_of(given),
         }
+
+
+def _versions(methods: Sequence[GradientMethod]) -> dict[str, int]:
+    return {method.name: method.version for method in methods}
+
+
+def _holds(extra: Mapping[str, Any], method: GradientMethod) -> bool:
+    return bool(extra["methods"].get(method.name) == method.version)
 
 
 def _layer_to_dict(layer: LayerInfo) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Between runs: what was computed for a model over its cases is kept under an address made of everything it depends on.
 
-Source text cannot identify every model (a forward replaced in memory, a helper that was edited), so what is found is
-not believed at once: one batch is computed again and compared, and everything else found for the model must stand on
-the same scores.
+Source text cannot identify every model (a forward replaced in memory, a helper that nobody imports by name), so what is
+found is not believed at once: a sample of the images is computed again and compared, and everything else found for the
+model must have been made from the very same first pass.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_saliency.engine.agreement import Agreement
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.identity import subject_parts
 from pytest_saliency.engine.runner import Runner
@@ -27,15 +31,27 @@ if TYPE_CHECKING:
     from pytest_saliency.records.cache_entry import Entry
 
 ENGINE = 1  # rises whenever something here changes numbers without a method's version changing
-WITNESSES = 32  # images whose scores an entry carries
-WITHIN = 1e-3  # share of the largest value: far above what another batch size does, far below another model
+CANARY = 32  # images that are computed again before an earlier run is believed
 
-WITNESS = "witness"
 BESIDE = "beside/"  # in front of the names of arrays kept beside a pass
+MALFORMED = (KeyError, IndexError, ValueError, TypeError, AttributeError)
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+_at_work: ContextVar[dict[str, None] | None] = ContextVar("saliency_at_work", default=None)
+
+
+def told(sentence: str) -> None:
+    """Note a sentence of the cache with the work that it disturbed, in whose records it reaches the user.
+
+    Made to be the ``warn`` of a :class:`Cache`.
+    """
+    notes = _at_work.get()
+    if notes is not None:
+        notes[sentence] = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,8 @@ class Remembered:
     found: int = 0
     made: int = 0
     notes: dict[str, None] = field(default_factory=dict)
-    _scores: Tensor | None = None
-    _distrusted: bool = False
+    _origin: str | None = None  # of the first pass: what everything else is made from
+    _peeked: tuple[str, Entry] | None = None
 
     @cached_property
     def parts(self) -> Mapping[str, Any] | None:
@@ -89,83 +105,129 @@ class Remembered:
             "torch": torch.__version__,
         }
 
+    @property
+    def agreement(self) -> Agreement:
+        """What counts as the same in the precision of this model."""
+        return Agreement.of(self.runner.computes_in)
+
+    def sample(self) -> list[int]:
+        """Return the images to compute again: evenly spread, from another one on in every run.
+
+        Spread, because cases mostly come class by class; moved, because what concerns images outside of one sample
+        is then seen in another run. No number in a record comes from them.
+        """
+        total = len(self.cases)
+        count = min(CANARY, total)
+        start = secrets.randbelow(total)
+        return sorted((start + i * total // count) % total for i in range(count))
+
     def known(self, parts: Mapping[str, Any]) -> bool:
         """Tell whether there is an entry under ``parts``, whatever it is worth."""
         address = self._address(parts)
-        return address is not None and self.cache is not None and self.cache.get(address) is not None
+        if address is None:
+            return False
+        with self._telling():
+            entry = self._get(address)
+        self._peeked = None if entry is None else (address, entry)
+        return entry is not None
 
     def first(
         self,
         parts: Mapping[str, Any],
         make: Callable[[], Beside],
-        again: Callable[[Beside], tuple[list[int], Swept]],
+        again: Callable[[Beside, list[int]], Swept],
     ) -> Beside:
         """Return the pass that all else stands on, found or made, with what is kept beside it.
 
-        ``again`` computes one batch afresh, and says which images it was.
+        ``again`` computes the images at some indices afresh.
         """
+        address = self._address(parts)
 
-        def read(entry: Entry) -> Beside | None:
+        def parse(entry: Entry) -> tuple[Beside, str]:
             beside = {n.removeprefix(BESIDE): a for n, a in entry.arrays.items() if n.startswith(BESIDE)}
             own = {n: a for n, a in entry.arrays.items() if not n.startswith(BESIDE)}
-            found = Beside(Swept.from_arrays(own, entry.meta["swept"]), entry.meta["extra"], beside)
-            indices, fresh = again(found)
-            if same(fresh, found.swept.rows(indices)):
-                return found
-            self._distrust(address)
-            return None
+            found = Beside(Swept.from_arrays(own, entry.meta["swept"]), dict(entry.meta["extra"]), beside)
+            return self._fitting(found.swept, found), str(entry.meta["origin"])
+
+        def judge(parsed: tuple[Beside, str]) -> Beside | None:
+            found, origin = parsed
+            indices = self.sample()
+            if not self.agreement.of_passes(again(found, indices), found.swept.rows(indices)):
+                self._distrust()
+                return None
+            self._origin = origin
+            return found
 
         def write(made: Beside) -> tuple[Arrays, dict[str, Any]]:
             arrays, meta = made.swept.to_arrays()
+            self._origin = _digest_of_all(arrays)
             arrays |= {BESIDE + name: array for name, array in made.arrays.items()}
-            return arrays, {"swept": meta, "extra": dict(made.extra)}
+            return arrays, {"swept": meta, "extra": dict(made.extra), "origin": self._origin}
 
-        address = self._address(parts)
-        found = self._found_or_made(address, read, make, write)
-        self._scores = found.swept.scores
-        return found
+        return self._found_or_made(address, parse, judge, make, write)
 
-    def swept(self, parts: Mapping[str, Any], make: Callable[[], tuple[Swept, dict[str, Any]]]) -> Swept:
-        """Return a further pass, found or made. It is found only where it stands on the same scores."""
+    def swept(
+        self, parts: Mapping[str, Any], make: Callable[[], tuple[Swept, dict[str, Any]]]
+    ) -> tuple[Swept, Mapping[str, Any]]:
+        """Return a further pass and what was said of it, found or made."""
 
-        def arrays() -> tuple[Arrays, dict[str, Any]]:
-            made, extra = make()
-            found, meta = made.to_arrays()
-            return found, {"swept": meta, "extra": extra}
-
-        found, meta = self.arrays(parts, arrays)
-        for note in meta["extra"].get("notes", ()):
-            self.notes[note] = None
-        return Swept.from_arrays(found, meta["swept"])
-
-    def arrays(
-        self, parts: Mapping[str, Any], make: Callable[[], tuple[Arrays, dict[str, Any]]]
-    ) -> tuple[Arrays, dict[str, Any]]:
-        """Return arrays and their meta, found or made; found only where they stand on the same scores."""
-
-        def read(entry: Entry) -> tuple[Arrays, dict[str, Any]] | None:
+        def parse(entry: Entry) -> tuple[Swept, Mapping[str, Any]] | None:
             if not self._stands(entry):
                 return None
-            return {name: array for name, array in entry.arrays.items() if name != WITNESS}, entry.meta
+            swept = Swept.from_arrays(entry.arrays, entry.meta["swept"])
+            return self._fitting(swept, swept), dict(entry.meta["extra"])
 
-        return self._found_or_made(self._address(parts), read, make, self._witnessed)
+        def write(made: tuple[Swept, Mapping[str, Any]]) -> tuple[Arrays, dict[str, Any]]:
+            arrays, meta = made[0].to_arrays()
+            return arrays, {"swept": meta, "extra": dict(made[1]), "origin": self._origin}
+
+        swept, extra = self._found_or_made(self._address(parts), parse, lambda parsed: parsed, make, write)
+        for note in extra.get("notes", ()):
+            self.notes[note] = None
+        return swept, extra
+
+    def arrays(self, parts: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+        """Return arrays, found or made; found only where they were made from the same first pass."""
+
+        def parse(entry: Entry) -> Arrays | None:
+            return entry.arrays if self._stands(entry) else None
+
+        def write(made: Arrays) -> tuple[Arrays, dict[str, Any]]:
+            return made, {"origin": self._origin}
+
+        return self._found_or_made(self._address(parts), parse, lambda parsed: parsed, make, write)
 
     def checked(
-        self, parts: Mapping[str, Any], make: Callable[[], Tensor], again: Callable[[list[int]], Tensor], batch: int
+        self,
+        parts: Mapping[str, Any],
+        make: Callable[[], Tensor],
+        again: Callable[[list[int]], Tensor],
+        what: str,
     ) -> Tensor:
-        """Return maps (N, *grid) of the user's own function; found only where one batch comes out the same."""
+        """Return maps (N, *grid) of the user's own code, ``what``; found only where a sample comes out the same."""
 
-        def read(entry: Entry) -> Tensor | None:
-            if not self._stands(entry):
-                return None
+        def parse(entry: Entry) -> Tensor | None:
             values = torch.from_numpy(entry.arrays["values"])
-            indices = list(range(min(int(entry.meta["batch"]), len(values))))
-            return values if close(again(indices), values[indices]) else None
+            if len(values) != len(self.cases):
+                raise ValueError(len(values))
+            return values if self._stands(entry) else None
+
+        def judge(values: Tensor) -> Tensor | None:
+            indices = self.sample()
+            if self.agreement.of_maps(again(indices), values[indices]):
+                return values
+            self.notes[
+                f"what was kept of {what} from an earlier run was computed again: its source is the same, but it no"
+                " longer gives the same maps (it draws at random, or code or data that it uses has changed)"
+            ] = None
+            return None
 
         def write(made: Tensor) -> tuple[Arrays, dict[str, Any]]:
-            return self._witnessed(({"values": made.numpy()}, {"batch": batch}))
+            return {"values": made.numpy()}, {"origin": self._origin}
 
-        return self._found_or_made(self._address(parts), read, make, write)
+        return self._found_or_made(self._address(parts), parse, judge, make, write)
+
+    # -- entries --------------------------------------------------------------------------------------------------
 
     def _address(self, parts: Mapping[str, Any]) -> str | None:
         if self.cache is None or self.parts is None:
@@ -177,85 +239,109 @@ class Remembered:
     def _found_or_made(
         self,
         address: str | None,
-        read: Callable[[Entry], T | None],
+        parse: Callable[[Entry], P | None],
+        judge: Callable[[P], T | None],
         make: Callable[[], T],
         write: Callable[[T], tuple[Arrays, dict[str, Any]]],
     ) -> T:
-        """Return what ``read`` finds good in an entry, else what ``make`` makes, which is kept as ``write`` says.
+        """Return what ``judge`` finds good in an entry, else what ``make`` makes, which is kept as ``write`` says.
 
-        Of several processes that need the same, one makes it and the others wait for it.
+        ``parse`` reads an entry; None, as from ``judge``, means that it is not to be used. Of several processes that
+        need the same, one makes it and the others wait for it.
         """
         if address is None or self.cache is None:
             return make()
-        found = self._read(address, read)
-        if found is not None:
-            return found
-        with self.cache.locked(address):
-            found = self._read(address, read)  # whoever waited finds it now
+        with self._telling():
+            entry = self._get(address)
+            found = self._read(entry, parse, judge)
             if found is not None:
                 return found
-            made = make()
-            self.made += 1
-            self.cache.put(address, *write(made))
-            return made
+            with self.cache.locked(address):
+                newer = self._get(address)
+                # Whoever waited finds a new one. What is still there was found wanting: it is not looked at twice.
+                found = None if newer is None or _equal(newer, entry) else self._read(newer, parse, judge)
+                if found is not None:
+                    return found
+                if newer is not None:
+                    self.cache.discard(address)
+                del entry, newer  # as large as what is made now
+                made = make()
+                self.made += 1
+                self.cache.put(address, *write(made))
+                return made
 
-    def _read(self, address: str, read: Callable[[Entry], T | None]) -> T | None:
-        entry = self.cache.get(address) if self.cache is not None and not self._distrusted else None
-        found = None if entry is None else read(entry)
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        token = _at_work.set(self.notes)
+        try:
+            yield
+        finally:
+            _at_work.reset(token)
+
+    def _get(self, address: str) -> Entry | None:
+        peeked, self._peeked = self._peeked, None
+        if peeked is not None and peeked[0] == address:
+            return peeked[1]
+        return None if self.cache is None else self.cache.get(address)
+
+    def _read(
+        self, entry: Entry | None, parse: Callable[[Entry], P | None], judge: Callable[[P], T | None]
+    ) -> T | None:
+        if entry is None:
+            return None
+        try:
+            parsed = parse(entry)
+        except MALFORMED as error:
+            self.notes[
+                f"an entry of the cache is whole but not what this version of pytest-saliency writes"
+                f" ({type(error).__name__}: {error}); what it held is recomputed"
+            ] = None
+            return None
+        found = None if parsed is None else judge(parsed)
         if found is not None:
             self.found += 1
         return found
 
-    def _witnessed(self, made: tuple[Arrays, dict[str, Any]]) -> tuple[Arrays, dict[str, Any]]:
-        """Put the scores of a few images beside arrays: what they were made from."""
-        if self._scores is None:
-            raise ValueError("the first pass comes before all others")
-        return {**made[0], WITNESS: self._scores[self._witnesses()].numpy()}, made[1]
+    def _fitting(self, swept: Swept, given: P) -> P:
+        """Return ``given`` if its pass is over as many images as there are cases."""
+        sizes = {len(swept.scores), *map(len, swept.values.values()), *map(len, swept.classes.values())}
+        if sizes != {len(self.cases)}:
+            raise ValueError(f"{sorted(sizes)} images instead of {len(self.cases)}")
+        return given
 
     def _stands(self, entry: Entry) -> bool:
-        if self._scores is None or WITNESS not in entry.arrays:
-            return False
-        return close(self._scores[self._witnesses()], torch.from_numpy(entry.arrays[WITNESS]))
+        """Tell whether an entry was made from the first pass that is used now.
 
-    def _distrust(self, address: str | None) -> None:
-        """What was found is not what the model does now: nothing else that was kept for it is believed either."""
-        self._distrusted = True
-        if address is not None and self.cache is not None:
-            self.cache.discard(address)
+        So nothing of a model as it was is mixed with what it has become, also where the first pass alone went lost.
+        """
+        if self._origin is None:
+            raise RuntimeError("the first pass comes before all others")
+        return bool(entry.meta["origin"] == self._origin)
+
+    def _distrust(self) -> None:
         self.notes[
             f"what was kept of model '{self.runner.subject.name}' from an earlier run was computed again: its weights"
             " and source are the same, but it no longer gives the same scores or maps (its forward was changed in"
             " memory or in a module that it calls)"
         ] = None
 
-    def _witnesses(self) -> list[int]:
-        count = min(WITNESSES, len(self.cases))
-        return [i * len(self.cases) // count for i in range(count)]
+
+def _equal(one: Entry, two: Entry | None) -> bool:
+    return (
+        two is not None
+        and one.meta == two.meta
+        and one.arrays.keys() == two.arrays.keys()
+        and all(array.tobytes() == two.arrays[name].tobytes() for name, array in one.arrays.items())
+    )
 
 
-def same(one: Swept, two: Swept) -> bool:
-    """Tell whether two passes over the same images agree, up to what another batch size does."""
-    if one.values.keys() != two.values.keys() or not close(one.scores, two.scores):
-        return False
-    for key, values in one.values.items():
-        # Classes come from the scores, so they can differ only in a tie; there the maps are for different classes.
-        alike = one.classes[key[1]] == two.classes[key[1]]
-        if not close(values[alike], two.values[key][alike]):
-            return False
-    return True
-
-
-def close(one: Tensor, two: Tensor) -> bool:
-    """Tell whether two tensors agree within ``WITHIN`` of the largest value, and are not finite in the same places."""
-    if one.shape != two.shape:
-        return False
-    if not len(one):
-        return True
-    finite = torch.isfinite(one) & torch.isfinite(two)
-    if not torch.equal(torch.isfinite(one), torch.isfinite(two)):
-        return False
-    largest = float(torch.where(finite, one, torch.zeros_like(one)).abs().max())
-    return bool(((one - two)[finite].abs() <= WITHIN * largest).all())
+def _digest_of_all(arrays: Arrays) -> str:
+    made = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        made.update(f"{name}\x1f{array.dtype.str}\x1f{array.shape}\x1e".encode())
+        made.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return made.hexdigest()
 
 
 def digest_of(values: Tensor) -> str:
