@@ -167,7 +167,11 @@ class Passes:
             }
             return Beside(swept, extra, self._beside)
 
-        found = self.remembered.first(self._first_parts, make, self._again)
+        def understood(found: Beside) -> None:
+            _layer_from_dict(found.extra["layer"], self.runner)
+            _ = found.extra["precision"], found.extra["memory_format"], dict(found.extra["methods"])
+
+        found = self.remembered.first(self._first_parts, make, self._again, understood)
         self._difference = found.extra["precision"]
         self._restless = architecture_digest(self.runner.subject.model) != self._as_given
         return self._completed(found.swept, found.extra, self.methods, self.targets, None, "")
@@ -247,7 +251,10 @@ class Passes:
         return difference(swept.rows(few), full)
 
     def _words(self, target: str, draw: str) -> tuple[tuple[str, ...], Tensor | None]:
-        return (("given",), self.first.classes["top1"]) if draw else ((target,), None)
+        """Return the targets of a pass: those of the first one, because more of them cost little; else this one."""
+        if draw:
+            return ("given",), self.first.classes["top1"]
+        return (self.targets if target in self.targets else (target,)), None
 
     def _sweep(
         self,
@@ -259,13 +266,20 @@ class Passes:
         transform: Callable[[Tensor], Tensor] | None = None,
         runner: Runner | None = None,
     ) -> Swept:
-        counted = Counted()
         runner = runner or self.runner
         sets = self._sets() if any(method.contrastive for method in methods) else partial(logit_sets, k=1)
-        with self.stage(stage) as cost, runner.session():
+        with self._counted(stage, runner) as counted:
+            ground = replace(self._ground(stage, order, transform), runner=runner)
+            # Of a few images it may be true that no gradient reaches the layer.
+            return sweep(ground, Plan(methods, targets, sets, reached=order is None), counted)
+
+    @contextmanager
+    def _counted(self, stage: str, runner: Runner | None = None) -> Iterator[Counted]:
+        """Hold the model in evaluation, and put what is counted to the costs of ``stage``."""
+        counted = Counted()
+        with self.stage(stage) as cost, (runner or self.runner).session():
             try:
-                ground = replace(self._ground(stage, order, transform), runner=runner)
-                return sweep(ground, Plan(methods, targets, sets), counted)
+                yield counted
             finally:
                 cost.passes += counted.passes
                 for what, images in counted.images.items():
@@ -331,21 +345,16 @@ class Passes:
     # -- other methods --------------------------------------------------------------------------------------------
 
     def perturbation(self, method: PerturbationMethod, target: str, draw: str) -> Swept:
-        """Return a pass of a perturbation method for all of the session's targets and ``target``, or for the jitter."""
+        """Return a pass of a perturbation method."""
         _ = self.first
         words, given = self._words(target, draw)
-        if not draw:
-            words = self.targets if target in self.targets else words
         targets = Targets(self.runner.subject, self.cases, words, given)
         stage = f"{draw}: {method.name}" if draw else method.name
 
         def make() -> tuple[Swept, dict[str, Any]]:
-            counted = Counted()
-            with self.stage(stage) as cost, self.runner.session():
+            with self._counted(stage) as counted:
                 ground = self._ground(stage, None, jittered if draw else None)
                 swept, notes = sweep_perturbation(ground, method, targets, counted)
-                for what, images in counted.images.items():
-                    cost.count(what, images)
             return swept, {"notes": list(notes)}
 
         swept, _ = self.remembered.swept(self._parts(draw or "capture", (method,), words, given), make)
@@ -354,30 +363,32 @@ class Passes:
     def own(self, method: OwnMethod, classes: Tensor, draw: str) -> Tensor:
         """Return the maps (N, *grid) of one of the user's own methods."""
         stage = f"{draw}: {method.name}" if draw else method.name
-        transform = jittered if draw else None
         _ = self.first
 
-        def over(order: Sequence[int] | None, name: str) -> Tensor:
-            with self.stage(name) as cost, self.runner.session():
-                ground = self._ground(name, order, transform)
-                cost.count("own", len(ground.order))
-                return sweep_own(ground, method, classes)
+        def over(order: Sequence[int] | None, size: BatchSize, name: str) -> Tensor:
+            with self._counted(name) as counted:
+                ground = replace(self._ground(name, order, jittered if draw else None), size=size)
+                return sweep_own(ground, method, classes, counted)
 
-        source = callable_digest(method.function) if self.remembered.parts is not None else None
+        def make() -> tuple[Tensor, int]:
+            maps = over(None, self.size, stage)
+            return maps, self.size.current
+
+        def again(order: list[int], batch: int) -> Tensor:
+            return over(order, BatchSize(batch, self.runner.device), f"canary: {method.name}")
+
+        if self.remembered.parts is None:
+            return make()[0]
+        source = callable_digest(method.function)
         if source is None:
-            if self.remembered.parts is not None:
-                self.remembered.notes[
-                    f"nothing was kept of own method '{method.name}': it cannot be told from another one by its source"
-                ] = None
-            return over(None, stage)
+            self.remembered.notes[
+                f"nothing was kept of own method '{method.name}': it cannot be told from another one by its source"
+            ] = None
+            return make()[0]
         parts = {"own": method.name, "version": method.version, "source": source, "draw": draw}
         parts["classes"] = digest_of(classes)
-        return self.remembered.checked(
-            parts,
-            partial(over, None, stage),
-            lambda order: over(order, f"canary: {method.name}"),
-            f"own method '{method.name}' of model '{self.runner.subject.name}'",
-        )
+        told = f"own method '{method.name}' of model '{self.runner.subject.name}'"
+        return self.remembered.checked(parts, make, again, told)
 
     def reinitialised(self, classes: Tensor, seed: int, draw: str) -> Tensor:
         """Return Grad-CAM maps (N, *grid) of a re-initialised copy of the model for ``classes`` (N,)."""
@@ -408,9 +419,8 @@ class Passes:
             return first.active, first.channels
 
         def make() -> Arrays:
-            with self.stage("activity") as cost, self.runner.session():
-                cost.count("capture", len(self.cases))
-                active, _ = sweep_activity(self._ground("activity"), threshold)
+            with self._counted("activity") as counted:
+                active, _ = sweep_activity(self._ground("activity"), threshold, counted)
             return {"active": active.numpy()}
 
         found = self.remembered.arrays({"activity": float(threshold).hex()}, make)

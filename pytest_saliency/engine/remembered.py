@@ -25,6 +25,7 @@ from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.identity import subject_parts
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.swept import Swept
+from pytest_saliency.errors import SubjectError
 
 if TYPE_CHECKING:
     from pytest_saliency.records.cache import Cache
@@ -136,10 +137,12 @@ class Remembered:
         parts: Mapping[str, Any],
         make: Callable[[], Beside],
         again: Callable[[Beside, list[int]], Swept],
+        understood: Callable[[Beside], None],
     ) -> Beside:
         """Return the pass that all else stands on, found or made, with what is kept beside it.
 
-        ``again`` computes the images at some indices afresh.
+        ``again`` computes the images at some indices afresh. ``understood`` raises what :data:`MALFORMED` names where
+        something beside the pass is not as it should be.
         """
         address = self._address(parts)
 
@@ -147,12 +150,17 @@ class Remembered:
             beside = {n.removeprefix(BESIDE): a for n, a in entry.arrays.items() if n.startswith(BESIDE)}
             own = {n: a for n, a in entry.arrays.items() if not n.startswith(BESIDE)}
             found = Beside(Swept.from_arrays(own, entry.meta["swept"]), dict(entry.meta["extra"]), beside)
+            understood(found)
             return self._fitting(found.swept, found), str(entry.meta["origin"])
 
         def judge(parsed: tuple[Beside, str]) -> Beside | None:
             found, origin = parsed
             indices = self.sample()
-            if not self.agreement.of_passes(again(found, indices), found.swept.rows(indices)):
+            try:
+                same = self.agreement.of_passes(again(found, indices), found.swept.rows(indices))
+            except SubjectError:  # raised again by the whole pass that now follows, which names its images
+                same = False
+            if not same:
                 self._distrust()
                 return None
             self._origin = origin
@@ -200,32 +208,39 @@ class Remembered:
     def checked(
         self,
         parts: Mapping[str, Any],
-        make: Callable[[], Tensor],
-        again: Callable[[list[int]], Tensor],
+        make: Callable[[], tuple[Tensor, int]],
+        again: Callable[[list[int], int], Tensor],
         what: str,
     ) -> Tensor:
-        """Return maps (N, *grid) of the user's own code, ``what``; found only where a sample comes out the same."""
+        """Return maps (N, *grid) of the user's own code, ``what``; found only where a batch of them comes out the same.
 
-        def parse(entry: Entry) -> Tensor | None:
-            values = torch.from_numpy(entry.arrays["values"])
-            if len(values) != len(self.cases):
-                raise ValueError(len(values))
-            return values if self._stands(entry) else None
+        ``make`` returns them with the number of images at once. ``again`` is asked for one of these batches, as it
+        was: what such code draws at random depends on the batch.
+        """
 
-        def judge(values: Tensor) -> Tensor | None:
-            indices = self.sample()
-            if self.agreement.of_maps(again(indices), values[indices]):
-                return values
+        def parse(entry: Entry) -> tuple[Tensor, int] | None:
+            values, batch = torch.from_numpy(entry.arrays["values"]), int(entry.meta["batch"])
+            if len(values) != len(self.cases) or batch < 1:
+                raise ValueError(f"{len(values)} maps in batches of {batch}")
+            return (values, batch) if self._stands(entry) else None
+
+        def judge(parsed: tuple[Tensor, int]) -> tuple[Tensor, int] | None:
+            values, batch = parsed
+            start = batch * secrets.randbelow(-(-len(values) // batch))
+            indices = list(range(start, min(start + batch, len(values))))
+            if self.agreement.of_maps(again(indices, batch), values[indices]):
+                return parsed
             self.notes[
                 f"what was kept of {what} from an earlier run was computed again: its source is the same, but it no"
-                " longer gives the same maps (it draws at random, or code or data that it uses has changed)"
+                " longer gives the same maps (it draws at random from a source of its own, or code or data that it"
+                " uses has changed)"
             ] = None
             return None
 
-        def write(made: Tensor) -> tuple[Arrays, dict[str, Any]]:
-            return {"values": made.numpy()}, {"origin": self._origin}
+        def write(made: tuple[Tensor, int]) -> tuple[Arrays, dict[str, Any]]:
+            return {"values": made[0].numpy()}, {"batch": made[1], "origin": self._origin}
 
-        return self._found_or_made(self._address(parts), parse, judge, make, write)
+        return self._found_or_made(self._address(parts), parse, judge, make, write)[0]
 
     # -- entries --------------------------------------------------------------------------------------------------
 
