@@ -9,16 +9,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pytest_saliency.engine.batches import jittered, load_pixels
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.devices import resolve_device
+from pytest_saliency.engine.further import one_map_an_image
 from pytest_saliency.engine.layers import LayerInfo
 from pytest_saliency.engine.making import Making
 from pytest_saliency.engine.maps import Maps, judge
-from pytest_saliency.engine.methods.names import GRADIENT_METHODS
+from pytest_saliency.engine.methods.names import GRADIENT_METHODS, METHOD_NAMES
 from pytest_saliency.engine.methods.own import own_names
 from pytest_saliency.engine.methods.registry import find_method, gradient_methods, unknown_method
 from pytest_saliency.engine.passes import Passes, Progress, Stage, top1
@@ -242,15 +242,7 @@ class Explained:
         for word, array in given.items():
             if array is None:
                 continue
-            values = torch.as_tensor(array if isinstance(array, Tensor) else np.asarray(array)).detach().cpu()
-            values = values.to(torch.float32, copy=True)  # ours to keep, whatever the caller does to the array
-            if values.dim() == dimensions + 2 and values.shape[1] == 1:
-                values = values.squeeze(1)
-            if values.dim() != dimensions + 1 or len(values) != len(self.cases):
-                raise MethodError(
-                    f"add_maps({name!r}): {word} has shape {tuple(values.shape)}; expected one map a case,"
-                    f" ({len(self.cases)}, {', '.join(['side'] * dimensions)})."
-                )
+            values = one_map_an_image(f"add_maps({name!r}): {word} holds", array, len(self.cases), dimensions)
             first = next(iter(made.values()), None)
             if first is not None and first.values.shape[1:] != values.shape[1:]:
                 raise MethodError(
@@ -322,8 +314,6 @@ class Explained:
             raise
 
     def _is_method(self, name: str) -> bool:
-        from pytest_saliency.engine.methods.names import METHOD_NAMES
-
         return name.partition("[")[0] in METHOD_NAMES or name in own_names()
 
 

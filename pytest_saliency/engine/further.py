@@ -120,17 +120,18 @@ def sweep_own(ground: Ground, method: OwnMethod, classes: Tensor, counted: Count
         named = (f"{ground.cases.ids[i]}/{int(classes[i])}" for i in indices)
         _seed(seed_from("own", method.name, repeat, *named), ground.runner.device)
         subject.model.eval()  # whatever it did with the batch before
-        try:
-            with torch.enable_grad():
-                made: Any = method.function(subject, images, wanted)
-        except SaliencyError:
-            raise
-        except Exception as error:
-            raise MethodError(
-                f"own method {method.name!r}, given {len(indices)} images of shape {tuple(pixels.shape[1:])}"
-                f" (for one, '{ground.cases.ids[indices[0]]}'), {raised(error)}."
-            ) from error
-        values = _one_map_an_image(method.name, made, len(indices), pixels.dim() - 2)
+        with _left_as_found(subject.model, method.name), _calls(subject.model, counted or Counted()):
+            try:
+                with torch.enable_grad():
+                    made: Any = method.function(subject, images, wanted)
+            except SaliencyError:
+                raise
+            except Exception as error:
+                raise MethodError(
+                    f"own method {method.name!r}, given {len(indices)} images of shape {tuple(pixels.shape[1:])}"
+                    f" (for one, '{ground.cases.ids[indices[0]]}'), {raised(error)}."
+                ) from error
+        values = one_map_an_image(f"own method {method.name!r} returned", made, len(indices), pixels.dim() - 2)
         if grid is not None and tuple(values.shape[1:]) != grid:
             raise MethodError(
                 f"own method {method.name!r} returned maps of different grids, {grid} and then"
@@ -140,8 +141,7 @@ def sweep_own(ground: Ground, method: OwnMethod, classes: Tensor, counted: Count
         grid = tuple(values.shape[1:])
         return values
 
-    with _left_as_found(subject.model, method.name), _calls(subject.model, counted or Counted()):
-        parts = ground.each(work)
+    parts = ground.each(work)
     if ground.runner.subject.fingerprint() != ground.runner.state:
         raise MethodError(
             f"own method {method.name!r} changed the weights of model '{subject.name}', so that its maps and all that"
@@ -150,29 +150,36 @@ def sweep_own(ground: Ground, method: OwnMethod, classes: Tensor, counted: Count
     return torch.cat(parts)
 
 
-def _one_map_an_image(name: str, made: Any, count: int, dimensions: int) -> Tensor:
-    """Return what an own method returned as maps (count, *grid), float32 on the CPU."""
+def one_map_an_image(who: str, made: Any, count: int, dimensions: int) -> Tensor:
+    """Return maps that come from outside as (count, *grid), a copy in float32 on the CPU.
+
+    ``made`` may be a tensor, an array, or what NumPy makes an array of; an axis of one channel behind the first is
+    dropped. ``who`` reads "own method 'x' returned" in messages.
+
+    Raises
+    ------
+    MethodError
+        It is not one map an image.
+    """
     expected = f"expected a tensor or an array ({count}, {', '.join(['side'] * dimensions)}), one map an image"
     try:
         if isinstance(made, list | tuple) and made and all(isinstance(one, Tensor) for one in made):
             made = torch.stack([one.detach() for one in made])
-        values = torch.as_tensor(made if isinstance(made, Tensor) else np.asarray(made))
+        # Arrays may be views that are turned round, which torch does not take.
+        values = made if isinstance(made, Tensor) else torch.as_tensor(np.ascontiguousarray(made))
     except Exception as error:
         if out_of_memory(error):
             raise
         raise MethodError(
-            f"own method {name!r} returned a {type(made).__name__} that cannot be read as numbers"
-            f" ({first_line(error)}); {expected}."
+            f"{who} a {type(made).__name__} that cannot be read as numbers ({first_line(error)}); {expected}."
         ) from error
     if values.is_complex():
-        raise MethodError(f"own method {name!r} returned complex numbers; {expected}.")
+        raise MethodError(f"{who} complex numbers; {expected}.")
     if values.dim() == dimensions + 2 and values.shape[1] == 1:
         values = values.squeeze(1)
     if values.dim() != dimensions + 1 or len(values) != count or not values.numel():
-        raise MethodError(
-            f"own method {name!r} returned maps of shape {tuple(values.shape)} for {count} images; {expected}."
-        )
-    # Copied: the method may hand out memory that it uses again.
+        raise MethodError(f"{who} maps of shape {tuple(values.shape)} for {count} images; {expected}.")
+    # Copied: whoever made them may use their memory again.
     return values.detach().to("cpu", torch.float32, copy=True)
 
 
