@@ -120,7 +120,7 @@ def sweep_own(ground: Ground, method: OwnMethod, classes: Tensor, counted: Count
         named = (f"{ground.cases.ids[i]}/{int(classes[i])}" for i in indices)
         _seed(seed_from("own", method.name, repeat, *named), ground.runner.device)
         subject.model.eval()  # whatever it did with the batch before
-        with _left_as_found(subject.model, method.name), _calls(subject.model, counted or Counted()):
+        with _left_as_found(subject.model, method.name), _calls(subject.model, len(indices), counted or Counted()):
             try:
                 with torch.enable_grad():
                     made: Any = method.function(subject, images, wanted)
@@ -254,16 +254,18 @@ def _hook_places(model: nn.Module) -> list[dict[Any, Any]]:
 
 
 @contextlib.contextmanager
-def _calls(model: nn.Module, counted: Counted) -> Iterator[None]:
-    """Count forward calls of ``model``, and the images in them, as far as its first argument tells."""
+def _calls(model: nn.Module, batch: int, counted: Counted) -> Iterator[None]:
+    """Count forward calls of ``model``, and the images in them; those of the ``batch`` where only parts of it ran."""
+    images = 0
 
     def count(module: nn.Module, args: tuple[Any, ...]) -> None:
+        nonlocal images
         counted.passes += 1
-        images = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].dim() else 0
-        counted.images["own"] = counted.images.get("own", 0) + images
+        images += len(args[0]) if args and isinstance(args[0], Tensor) and args[0].dim() else batch
 
     handle = model.register_forward_pre_hook(count)
     try:
         yield
     finally:
         handle.remove()
+    counted.images["own"] = counted.images.get("own", 0) + (images or batch)

@@ -75,7 +75,10 @@ class Targets:
         bad = (~torch.isfinite(scores)).any(1).nonzero().flatten().tolist()
         if bad:
             named = ", ".join(f"'{self.cases.ids[indices[i]]}'" for i in bad[:3])
+            half = torch.is_autocast_enabled(scores.device.type)
+            overflow = " Half precision overflows where float32 does not: use float32, or try bf16." if half else ""
             raise SubjectError(
                 f"model '{self.subject.name}' returns NaN or infinite logits for {len(bad)} of {len(indices)} images"
                 f" in a batch ({named}); nothing can be said about its explanations. Check its weights and preprocess."
+                f"{overflow}"
             )

@@ -491,7 +491,7 @@ def test_the_passes_it_makes_are_counted() -> None:
     found.maps("mine")
     (cost,) = [stage for name, stage in found.costs()["stages"].items() if name == "mine"]
     assert cost["passes"] == 6
-    assert sum(cost["images"].values()) == 3 * N
+    assert cost["images"] == {"own": 3 * N}
 
 
 # -- names ----------------------------------------------------------------------------------------------------------
