@@ -145,10 +145,17 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to stage ``name``."""
+        """Add the time spent inside to stage ``name``; torch works on one thread there.
+
+        Measures go over a few maps at a time, too little for a team of threads: waiting for each other takes longer
+        than the work, and many times as long where another process has one of the cores.
+        """
+        from pytest_saliency.engine.threads import cpu_threads
+
         started = time.perf_counter()
         try:
-            yield
+            with cpu_threads(1):
+                yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +23,8 @@ from pytest_saliency.measure.curves import Ranking, area, relevance_gain, shares
 from pytest_saliency.measure.removal import Remover, fill_named
 
 STEPS = 10
+VERSION = 1
+"""Rises whenever the same maps and pixels would give other numbers."""
 
 Score = Literal["probability", "log_odds"]
 SCORES: tuple[Score, ...] = ("probability", "log_odds")
@@ -155,27 +159,19 @@ def curves(
     count, points = len(chosen), len(shares)
     classes = maps.classes[chosen]
     odds, probability = untouched_scores(explained, chosen, classes)
-    # One row of numbers an image: deletion at the inner shares, insertion at the inner shares, nothing but the fill.
-    width = planned(1, steps)
-    slots = np.arange(len(usable) * width).reshape(len(usable), width)
-    scores = ChangedScores(explained, np.repeat(chosen[usable], width), np.repeat(classes[usable], width), "curves")
-    step = scores.loaded
-    chunks = [tuple(chosen[usable[start : start + step]].tolist()) for start in range(0, len(usable), step)]
-    with explained.runner.session():
-        done = 0
-        for batch in stream_chunks(explained.cases, explained.subject.preprocess, chunks):
-            _put(scores, explained, maps, fill, shares, seed, batch, slots[done : done + len(batch.indices)])
-            done += len(batch.indices)
-        scores.finish()
+    scored = explained.remember(
+        "curves",
+        _identifying(maps, chosen, fill, shares, seed),
+        lambda: _scored(explained, maps, chosen, fill, shares, seed),
+    )
     made: dict[str, dict[Score, Floats]] = {"deletion": {}, "insertion": {}}
     found: tuple[tuple[Score, Floats, Floats], ...] = (
-        ("log_odds", odds, scores.odds),
-        ("probability", probability, scores.probability),
+        ("log_odds", odds, scored["odds"]),
+        ("probability", probability, scored["probability"]),
     )
-    for score, before, after in found:
+    inner = points - 2
+    for score, before, rows in found:
         deletion, insertion = np.full((count, points), np.nan), np.full((count, points), np.nan)
-        rows = after[slots]
-        inner = points - 2
         deletion[usable] = np.column_stack([before[usable], rows[:, :inner], rows[:, -1]])
         insertion[usable] = np.column_stack([rows[:, -1], rows[:, inner:-1], before[usable]])
         made["deletion"][score], made["insertion"][score] = deletion, insertion
@@ -189,8 +185,45 @@ def curves(
         shares=shares,
         deletion=made["deletion"],
         insertion=made["insertion"],
-        images=scores.images,
+        images=scored["odds"].size,
     )
+
+
+def _identifying(maps: Maps, chosen: Indices, fill: str, shares: Floats, seed: int) -> dict[str, Any]:
+    """Return, as JSON, what the numbers of :func:`_scored` depend on besides model, pixels and precision."""
+    values = maps.values[torch.from_numpy(chosen)].contiguous().numpy()
+    digest = hashlib.sha256(values.tobytes() + "\n".join(maps.status[chosen]).encode())
+    return {
+        "version": VERSION,
+        "ids": [maps.ids[i] for i in chosen],
+        "classes": maps.classes[chosen].tolist(),
+        "maps": [maps.method, maps.version, maps.target, digest.hexdigest()],
+        "fill": [fill, fill_named(fill).version],
+        "shares": shares.tolist(),
+        "seed": f"{seed:016x}",
+    }
+
+
+def _scored(
+    explained: Explained, maps: Maps, chosen: Indices, fill: str, shares: Floats, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Return log-odds and probability of every changed image, one row for each of the images with a usable map."""
+    usable = np.flatnonzero(maps.ok[chosen])
+    classes = maps.classes[chosen]
+    # One row of numbers an image: deletion at the inner shares, insertion at the inner shares, nothing but the fill.
+    width = planned(1, len(shares) - 1)
+    slots = np.arange(len(usable) * width).reshape(len(usable), width)
+    scores = ChangedScores(explained, np.repeat(chosen[usable], width), np.repeat(classes[usable], width), "curves")
+    step = scores.loaded
+    chunks = [tuple(chosen[usable[start : start + step]].tolist()) for start in range(0, len(usable), step)]
+    with explained.stage("curves") as cost, explained.runner.session():
+        done = 0
+        for batch in stream_chunks(explained.cases, explained.subject.preprocess, chunks):
+            _put(scores, explained, maps, fill, shares, seed, batch, slots[done : done + len(batch.indices)])
+            done += len(batch.indices)
+        scores.finish()
+        cost.count("curves", scores.images)
+    return {"odds": scores.odds[slots], "probability": scores.probability[slots]}
 
 
 def _checked(explained: Explained, indices: Sequence[int] | Indices | None) -> Indices:

@@ -149,12 +149,8 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         )
     drawn = {}
     if parameters.steps:
-        with one.stage("curves") as cost:
-            chosen = kept.indices[blocked]
-            drawn = {
-                fill: curves(one, parameters.method, "top1", fill, parameters.steps, chosen, seed) for fill in fills
-            }
-            cost.count("curves", sum(found.images for found in drawn.values()))
+        chosen = kept.indices[blocked]
+        drawn = {fill: curves(one, parameters.method, "top1", fill, parameters.steps, chosen, seed) for fill in fills}
         read = {fill: found.means() for fill, found in drawn.items()}
         decision = replace(decision, readouts={**decision.readouts, "curves": read})
     columns = common.base_columns(one, kept)
