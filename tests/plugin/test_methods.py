@@ -148,7 +148,7 @@ def test_a_registered_method_works_in_every_check(pytester: pytest.Pytester, wri
     assert "self_agreement" in found["sensitive[patches]"]["per_image"]
     assert found["faithful"]["criterion"]["against"] == ["gradcam", "random"]
     stages = found["kept"]["execution"]["work"]["before"]["stages"]
-    assert stages["patches"]["images"] == {"own": 60}
+    assert stages["patches"]["images"] == {"own": 120}, "for two classes"
     assert "jitter: patches" in stages
 
 
