@@ -10,7 +10,9 @@ from torch import Tensor
 from pytest_saliency.engine.runner import REPEATS_WITHIN, ROUNDINGS
 from pytest_saliency.engine.swept import Swept
 
-MOST = 0.75  # share of the maps: a gradient jumps where rounding moves a unit across its kink, but in few of them
+# Share of the maps. Where rounding moves a unit across its kink, a gradient jumps: at the first stage of a ResNet-18 one
+# map in 24 by 1e-2 of its largest value between batches of 1 and 24, while the others stay within 1e-6.
+MOST = 0.75
 
 
 @dataclass(frozen=True)
