@@ -34,7 +34,7 @@ def stages_of(path: Path) -> dict[str, dict[str, Any]]:
     works: dict[str, dict[str, Any]] = {}
     for record in json.loads((path / "out.json").read_text(encoding="utf-8"))["records"]:
         for work in record["execution"]["work"].values():
-            if work["id"] not in works or len(str(work["stages"])) > len(str(works[work["id"]]["stages"])):
+            if work["id"] not in works or images_of(work) > images_of(works[work["id"]]):
                 works[work["id"]] = work
     made: dict[str, dict[str, Any]] = {}
     for work in works.values():
@@ -43,6 +43,10 @@ def stages_of(path: Path) -> dict[str, dict[str, Any]]:
             row["passes"] += stage["passes"]
             row["images"] += sum(stage["images"].values())
     return made
+
+
+def images_of(work: dict[str, Any]) -> int:
+    return sum(sum(stage["images"].values()) for stage in work["stages"].values())
 
 
 def rows(lines: list[str]) -> dict[str, list[str]]:
