@@ -216,7 +216,9 @@ def _left_as_found(model: nn.Module, name: str) -> Iterator[None]:
             parameter.requires_grad_(wanted)
             parameter.grad = grad
         for module, key, buffer, kept in buffers:
-            if module._buffers.get(key) is not buffer:
+            now = dict(module.named_buffers(recurse=False)).get(key)
+            # A scripted module hands out another object each time, of the same memory.
+            if now is not buffer and (now is None or now.data_ptr() != buffer.data_ptr()):
                 module._buffers[key] = buffer
                 changed.append(key)
             if not _equal(buffer, kept):
