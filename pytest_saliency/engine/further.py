@@ -216,9 +216,7 @@ def _left_as_found(model: nn.Module, name: str) -> Iterator[None]:
             parameter.requires_grad_(wanted)
             parameter.grad = grad
         for module, key, buffer, kept in buffers:
-            now = dict(module.named_buffers(recurse=False)).get(key)
-            # A scripted module hands out another object each time, of the same memory.
-            if now is not buffer and (now is None or now.data_ptr() != buffer.data_ptr()):
+            if module._buffers.get(key) is not buffer:
                 module._buffers[key] = buffer
                 changed.append(key)
             if not _equal(buffer, kept):

@@ -413,37 +413,6 @@ def test_a_buffer_that_is_replaced_is_put_back_and_told() -> None:
     assert changes(model, before) == []
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_a_scripted_part_is_left_as_it_was() -> None:
-    class Scripted(PooledLinear):
-        def __init__(self) -> None:
-            super().__init__()
-            self.front = torch.jit.script(nn.BatchNorm2d(3))  # type: ignore[no-untyped-call]
-
-        def until(self, x: Tensor) -> Tensor:
-            return super().until(self.front(x))
-
-    def method(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
-        scores_of(subject, images).sum().backward()
-        return images[:, 0]
-
-    with torch.random.fork_rng():
-        model = Scripted().eval()
-    found = explained(method, model)
-    assert torch.equal(found.maps("mine").values, stack()[:, 0])
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-    def trains(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
-        subject.model.train()
-        scores_of(subject, images)
-        return images[:, 0]
-
-    register_method("trains", trains)
-    with pytest.raises(MethodError, match=r"changed buffers of the model .*'running_mean'"):
-        found.maps("trains")
-    assert not model.front.running_mean.any()
-
-
 def test_weights_that_it_changes_are_told() -> None:
     def method(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
