@@ -10,8 +10,8 @@ from torch import Tensor
 from pytest_saliency.engine.runner import REPEATS_WITHIN, ROUNDINGS
 from pytest_saliency.engine.swept import Swept
 
-# Share of the maps. Where rounding moves a unit across its kink, a gradient jumps: at the first stage of a ResNet-18 one
-# map in 24 by 1e-2 of its largest value between batches of 1 and 24, while the others stay within 1e-6.
+# Share of the maps. Where rounding moves a unit across its kink, a gradient jumps: at the first stage of a ResNet-18
+# one map in 24 by 1e-2 of its largest value between batches of 1 and 24, while the others stay within 1e-6.
 MOST = 0.75
 
 
