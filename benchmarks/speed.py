@@ -1,216 +1,150 @@
-"""What explaining costs, in forward passes: pytest-saliency, grad-cam and captum in the same run.
+"""What explaining costs, in forward passes: pytest-saliency, grad-cam, captum and torch-cam in the same run.
 
-    python benchmarks/speed.py [--models resnet50 ...] [--device cuda] [--quick]
+    python benchmarks/speed.py [--models resnet50 ...] [--rows gradcam six ...] [--device cuda] [--precision bf16]
 
-The unit is the plain forward pass in inference mode over the same images, measured anew just before each contender,
-and the contenders take turns, so that a machine that slows down slows both. Images are in memory; the peers are told
-the classes to explain and are spared finding them. Prints a markdown table.
+The unit is the plain forward pass in inference mode over the same images, measured anew just before each contender's
+turn, and the contenders take turns. Images are in memory; the peers are told the classes to explain and are spared
+finding them. Prints one markdown block: the unit of each model, and the rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Sequence
 
 import torch
-from captum.attr import LayerGradCam
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import Tensor, nn
-from torchvision import models
+from common import PACKAGES, about, in_turns, number, say, spread, table
+from floor import Cost, Costs
+from peers import PEERS
+from profiling import profile
+from rows import OURS, ROWS, Row
+from subjects import BATCH, HALVES, SPECS, USUAL, Bench, prepare
 
-from pytest_saliency import Cases, Subject, explain
-
-SIZE = 224
-BATCH = 8
-METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "case")
-PEERS = (GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM, LayerCAM)
-LAYERS: Mapping[str, str] = {
-    "resnet50": "layer4",
-    "densenet201": "features.norm5",
-    "vgg19_bn": "features",
-    "convnext_tiny": "features",
-}
-HEADINGS = {
-    "forward": "forward pass, ms an image",
-    "gradcam": "Grad-CAM: ours",
-    "gradcam, grad-cam": "grad-cam",
-    "gradcam, captum": "captum",
-    "six x 2": "six methods x top-1, top-2: ours",
-    "six x default": "the same and the label's class (the default call)",
-    "five x 2, grad-cam": "five of them x two classes: grad-cam",
-}
-DEAR = "five x 2, grad-cam"
+UNIT = ("model", "layer", "forward pass, ms an image", "the same with channels last")
+HEADINGS = ("model", "work", OURS, "of which", "budget", "floor: operations, bytes", "above the floor", *PEERS)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One model and its images on one device."""
-
-    model: nn.Module
-    layer: str
-    batches: tuple[Tensor, ...]  # each (8, 3, 224, 224), on the device
-    top: tuple[Tensor, ...]  # for each batch the top-2 classes (8, 2)
-    cases: Cases
-    device: str
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model.get_submodule(self.layer)
-
-    def forward(self) -> None:
-        with torch.inference_mode():
-            for batch in self.batches:
-                self.model(batch)
-
-    def ours(self, methods: Sequence[str], targets: Sequence[str]) -> None:
-        subject = Subject(self.model, layer=self.layer)
-        explained = explain(subject, self.cases, device=self.device, batch_size=BATCH, methods=methods, targets=targets)
-        for method in methods:
-            for target in targets:
-                explained.maps(method, target)
-
-    def grad_cam(self, kinds: Sequence[type], classes: int, batches: int) -> None:
-        for batch, top in zip(self.batches[:batches], self.top, strict=False):
-            for rank in range(classes):
-                targets = [ClassifierOutputTarget(index) for index in top[:, rank].tolist()]
-                for kind in kinds:
-                    with kind(model=self.model, target_layers=[self.module]) as cam:
-                        cam(input_tensor=batch, targets=targets)
-
-    def captum(self) -> None:
-        for batch, top in zip(self.batches, self.top, strict=True):
-            LayerGradCam(self.model, self.module).attribute(batch, target=top[:, 0])
+def models_of(row: Row, named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return where a row is measured: on the models that were named, else where it says."""
+    return tuple(named) if named else row.models or USUAL
 
 
-def prepare(name: str, device: str, batches: int) -> Bench:
-    """Build the model with random weights and its images, seeded."""
-    torch.manual_seed(0)
-    model = models.get_model(name, weights=None).eval().to(device)
-    pixels = torch.rand(batches * BATCH, 3, SIZE, SIZE)
-    parts = tuple(part.to(device) for part in pixels.split(BATCH))
-    with torch.no_grad():
-        top = tuple(model(part).topk(2, dim=1).indices.cpu() for part in parts)
-    cases = Cases.from_arrays(pixels, [0] * len(pixels))
-    return Bench(model, LAYERS[name], parts, tuple(t.to(device) for t in top), cases, device)
+def measure(bench: Bench, row: Row, costs: Costs | None, repeats: int, dear: bool) -> tuple[list[str], list[float]]:
+    """Return the cells of a row, and every measurement of the unit."""
+    contenders, absent = row.contenders(bench, dear)
+    found, units = in_turns(contenders, bench.forward_seconds, repeats, bench.wait)
+    mine = found[OURS]
+    details = "; ".join(part for part in (mine.stages(), mine.words) if part)
+    cells = [bench.name, row.title, mine.shown(), details or "-", _budget(row, mine.middle)]
+    cells += _floor(row, costs, mine.middle)
+    only = {one.who: one.only for one in contenders}
+    for who in PEERS:
+        if who in found:
+            cells.append(found[who].shown() + (f" {only[who]}" if only[who] else ""))
+        else:
+            cells.append(absent[who])
+    return cells, units
 
 
-def contenders(bench: Bench) -> dict[str, Callable[[], None]]:
-    """What is timed. The dear one takes a single batch; times are compared per image."""
-    return {
-        "forward": bench.forward,
-        "gradcam": lambda: bench.ours(("gradcam",), ("top1",)),
-        "gradcam, grad-cam": lambda: bench.grad_cam((GradCAM,), 1, len(bench.batches)),
-        "gradcam, captum": bench.captum,
-        "six x 2": lambda: bench.ours(METHODS, ("top1", "top2")),
-        "six x default": lambda: bench.ours(METHODS, ("top1", "top2", "label")),
-        DEAR: lambda: bench.grad_cam(PEERS, 2, 1),
-    }
+def _budget(row: Row, middle: float) -> str:
+    if row.budget is None:
+        return "-"
+    return f"{number(row.budget)}, {'met' if middle <= row.budget else 'not met'}"
 
 
-def timed(work: Callable[[], None], device: str) -> float:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def _floor(row: Row, costs: Costs | None, middle: float) -> tuple[str, str]:
+    if row.floor is None or costs is None:
+        return "-", "-"
+    floor: Cost = row.floor(costs)
+    return f"{floor.operations:.3f}, {floor.bytes:.3f}", f"{middle - floor.operations:+.2f}"
 
 
-def measure(bench: Bench, repeats: int) -> dict[str, list[float]]:
-    """Seconds an image of the forward pass, and of every contender the ratio to the forward pass just before it.
-
-    One number a repeat; the first, untimed round warms up.
-    """
-    work = contenders(bench)
-    images = {name: BATCH if name == DEAR else len(bench.cases) for name in work}
-    for name in work:
-        if name != DEAR:
-            work[name]()
-    found: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeats):
-        for name in work:
-            unit = timed(work["forward"], bench.device) / images["forward"]
-            if name == "forward":
-                found[name].append(unit)
-            else:
-                found[name].append(timed(work[name], bench.device) / images[name] / unit)
-    return found
+def unit_cells(bench: Bench, units: Sequence[float], repeats: int) -> list[str]:
+    """Return the line of the unit: what a forward pass takes over the whole run, and with channels last."""
+    if bench.spec.tokens:
+        last = "-"
+    else:
+        bench.forward(channels_last=True)
+        ratios = []
+        for _ in range(repeats):
+            plain = bench.forward_seconds()
+            ratios.append(bench.forward_seconds(channels_last=True) / plain)
+        last = spread(ratios)
+    shown = spread([1000 * seconds for seconds in units])
+    return [bench.name, f"`{bench.spec.layer}`", shown, last]
 
 
-def cells(found: Mapping[str, Sequence[float]]) -> list[str]:
-    """The median over repeats, with the smallest and largest."""
-    row = [f"{statistics.median(found['forward']) * 1000:.1f}"]
-    for name in HEADINGS:
-        if name == "forward":
-            continue
-        ratios = found[name]
-        digits = 0 if min(ratios) >= 10 else 2
-        low, middle, high = (f"{x:.{digits}f}" for x in (min(ratios), statistics.median(ratios), max(ratios)))
-        row.append(f"{middle} ({low} .. {high})")
-    return row
+def costs_of(bench: Bench) -> Costs:
+    """Count operations and bytes, always in float32 on the CPU."""
+    plain = bench.device == "cpu" and bench.precision == "float32"
+    return Costs.of(bench if plain else prepare(bench.name, "cpu", 1))
 
 
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def run(options: argparse.Namespace) -> tuple[list[list[str]], list[list[str]]]:
+    """Measure every row on every model it is for, model by model; return the lines of both tables."""
+    wanted = {key: models_of(ROWS[key], options.models) for key in options.rows}
+    order = dict.fromkeys(name for names in wanted.values() for name in names)
+    unit_lines, lines = [], []
+    for name in order:
+        bench = prepare(name, options.device, options.batches, options.precision)
+        costs = None if options.without_floor or options.profile else costs_of(bench)
+        units: list[float] = []
+        for key in (key for key, names in wanted.items() if name in names):
+            say(f"{name}: {ROWS[key].title} ...")
+            if options.profile:
+                say(profile(bench, ROWS[key]))
+                continue
+            cells, timed = measure(bench, ROWS[key], costs, options.repeats, options.dear)
+            say(f"    {cells[2]}")
+            lines.append(cells)
+            units += timed
+        if units:
+            unit_lines.append(unit_cells(bench, units, options.repeats))
+    return unit_lines, lines
 
 
-def describe(device: str, batches: int, repeats: int) -> list[str]:
-    packages = ("pytest-saliency", "torch", "torchvision", "grad-cam", "captum")
-    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+def notes(options: argparse.Namespace) -> list[str]:
+    """Return what a reader must know about the numbers."""
+    half = "" if options.precision == "float32" else f", the unit in {options.precision} too"
     return [
-        f"Machine: {where}, {torch.get_num_threads()} CPU threads.",
-        f"Versions: Python {platform.python_version()}, "
-        + ", ".join(f"{name} {installed(name)}" for name in packages)
-        + ".",
-        f"{BATCH * batches} images of {SIZE}x{SIZE} in batches of {BATCH}, float32, random weights; ratios to the"
-        f" forward pass, median of {repeats} interleaved repeats (smallest .. largest).",
-        f"Command: `python {' '.join(sys.argv)}`",
+        f"{BATCH * options.batches} images in batches of {BATCH}, {options.precision}{half}, random weights; ratios to"
+        f" the forward pass, median of {options.repeats} turns (smallest .. largest).",
     ]
 
 
-def installed(package: str) -> str:
-    if package == "pytest-saliency":
-        import pytest_saliency
-
-        return pytest_saliency.__version__
-    return version(package)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What explaining costs, in forward passes.")
-    parser.add_argument("--models", nargs="+", choices=tuple(LAYERS), default=tuple(LAYERS))
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=tuple(SPECS), help="models for all rows (default: by row)")
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="default: all")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda[:n]")
+    parser.add_argument(
+        "--precision", choices=("float32", *HALVES), default="float32", help="peers run in float32 only"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--batches", type=int, default=4, help=f"batches of {BATCH} images (default 4)")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats (default 5)")
-    parser.add_argument("--quick", action="store_true", help="2 batches, 2 repeats: a rough idea")
-    options = parser.parse_args()
-    batches, repeats = (2, 2) if options.quick else (options.batches, options.repeats)
-    torch.set_num_threads(options.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each contender (default 5)")
+    parser.add_argument("--without-dear", dest="dear", action="store_false", help="no peers that take minutes")
+    parser.add_argument("--without-floor", action="store_true", help="do not count operations and bytes")
+    parser.add_argument("--quick", action="store_true", help="2 batches, 2 turns, no dear peers: a rough idea")
+    parser.add_argument("--profile", action="store_true", help="instead: where the time goes, operation by operation")
+    return parser
 
-    rows = []
-    for name in options.models:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows.append([name, *cells(measure(prepare(name, options.device, batches), repeats))])
-    print("\n".join(f"{line}  " for line in describe(options.device, batches, repeats)))
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = arguments().parse_args(argv)
+    if options.quick:
+        options.batches, options.repeats, options.dear = 2, 2, False
+    if options.batches < 2:
+        raise SystemExit("speed.py: --batches must be at least 2, because some rows need 16 images")
+    torch.set_num_threads(options.threads)
+    unit_lines, lines = run(options)
+    if not lines:
+        return
+    print(about(*notes(options), device=options.device, packages=PACKAGES))
     print()
-    print("| model | " + " | ".join(HEADINGS.values()) + " |")
-    print("|---" * (len(HEADINGS) + 1) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    print(table(UNIT, unit_lines))
+    print()
+    print(table(HEADINGS, lines))
 
 
 if __name__ == "__main__":
