@@ -6,6 +6,7 @@ imported when a contract is collected or a fixture is used.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,8 @@ class _Gatherer:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._used():
             self._run_report().write_summary(terminalreporter)
+        elif "pytest_saliency.session" in sys.modules:  # the fixture may have been used without an assertion
+            self._run_report().write_costs(terminalreporter)
 
     def _used(self) -> bool:
         """Whether a check ran, or a report was asked for (which then says that nothing ran)."""

@@ -180,10 +180,10 @@ class Saliency:
         explained afresh.
         """
         from pytest_saliency.engine.explained import explain
-        from pytest_saliency.engine.identity import architecture_digest
+        from pytest_saliency.engine.identity import looks
         from pytest_saliency.engine.methods.names import GRADIENT_METHODS
 
-        key = (*subject.reading(), cases.digest, architecture_digest(subject.model))
+        key = (*subject.reading(), cases.digest, looks(subject))
         self._find_moved(key)
         mine = (id(subject), id(cases))
         views = self._explained.get(key, {})
@@ -207,6 +207,10 @@ class Saliency:
         while len(self._explained) > REMEMBERED:
             self._explained.popitem(last=False)
         return views[mine]
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Return what a record would say of all work that is still held, whether a check told of it or not."""
+        return [next(iter(views.values())).costs() for views in self._explained.values() if views]
 
     def _find_moved(self, key: tuple[object, ...]) -> None:
         """Put explanations under ``key`` whose model looks different only because its forward writes to it."""

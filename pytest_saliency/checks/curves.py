@@ -197,7 +197,7 @@ def _identifying(maps: Maps, chosen: Indices, fill: str, shares: Floats, seed: i
         "version": VERSION,
         "ids": [maps.ids[i] for i in chosen],
         "classes": maps.classes[chosen].tolist(),
-        "maps": [maps.method, maps.version, maps.target, digest.hexdigest()],
+        "maps": [maps.method, maps.version, maps.target, list(values.shape), digest.hexdigest()],
         "fill": [fill, fill_named(fill).version],
         "shares": shares.tolist(),
         "seed": f"{seed:016x}",
@@ -223,6 +223,7 @@ def _scored(
             done += len(batch.indices)
         scores.finish()
         cost.count("curves", scores.images)
+        cost.passes += len(scores.batches)
     return {"odds": scores.odds[slots], "probability": scores.probability[slots]}
 
 

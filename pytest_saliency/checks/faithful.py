@@ -1,6 +1,6 @@
 """``faithful``: does removing an image's own region hurt its prediction more than removing another's?
 
-The swap test of the plan: D[i, j] = s(x_i) - s(x_i with the top region of image j removed), within blocks of images
+The swap test: D[i, j] = s(x_i) - s(x_i with the top region of image j removed), within blocks of images
 of one predicted class. s is the log-odds of the predicted class. The decision is in ``decide.faithful``; the
 softmax drop of CASE (arXiv 2506.07327, Table III) is reported beside it.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pytest_saliency.checks.parameters import Method, OpenShare, Parameters
+from pytest_saliency.checks.parameters import Method, OpenShare, Parameters, method_name
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
@@ -57,6 +57,11 @@ class FaithfulCriterion(Parameters):
         if value is not None and len(set(value)) != len(value):
             raise ValueError("names the same entry twice")
         return value
+
+    @field_validator("against")
+    @classmethod
+    def _methods_are_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(map(method_name, value))
 
     @model_validator(mode="after")
     def _margin_needs_a_peer(self) -> Self:
@@ -118,10 +123,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     fills: tuple[str, ...] = parameters.fill
 
     def score() -> dict[str, Any]:
-        with one.stage("score") as cost:
-            made = swap.score(one, kept, blocks, own, others, fills, parameters.top_k, seed)
-            cost.count("removed", made.images)
-        return made.to_arrays()
+        return swap.score(one, kept, blocks, own, others, fills, parameters.top_k, seed).to_arrays()
 
     what = swap.identifying(kept, blocks, own, others, fills, parameters.top_k, seed)
     scored = swap.Scored.from_arrays(one.remember("swap", what, score))

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pytest_saliency.errors import CriterionError
+from pytest_saliency.engine.methods.names import parse_method
+from pytest_saliency.errors import CriterionError, MethodError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -19,6 +20,17 @@ Level = Annotated[float, Field(gt=0.0, lt=0.5)]
 Method = Annotated[str, Field(min_length=1, max_length=100)]
 
 METHOD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_+.:-]*(\[[A-Za-z0-9_+.:,-]+\])?")
+
+
+def method_name(value: str) -> str:
+    """Return ``value`` if it may be the name of a method; raises ValueError with a sentence otherwise."""
+    if METHOD_NAME.fullmatch(value):
+        return value
+    try:
+        parse_method(value)
+    except MethodError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    raise ValueError(f"{value!r} is not a method name such as gradcam, gradcam++ or case")
 
 
 class Parameters(BaseModel):
@@ -35,9 +47,7 @@ class Parameters(BaseModel):
     @field_validator("method")
     @classmethod
     def _method_is_a_name(cls, value: str) -> str:
-        if not METHOD_NAME.fullmatch(value):
-            raise ValueError(f"{value!r} is not a method name such as gradcam, gradcam++ or case")
-        return value
+        return method_name(value)
 
     @classmethod
     def from_keywords(cls, assertion: str, values: dict[str, Any]) -> Self:

@@ -120,7 +120,8 @@ def identifying(
     def told(maps: Maps) -> dict[str, Any]:
         chosen = maps.values[torch.from_numpy(kept.indices)].contiguous().numpy()
         digest = hashlib.sha256(chosen.tobytes() + "\n".join(maps.status[kept.indices]).encode())
-        return {"method": maps.method, "version": maps.version, "target": maps.target, "sha256": digest.hexdigest()}
+        told = {"method": maps.method, "version": maps.version, "target": maps.target}
+        return {**told, "shape": list(chosen.shape), "sha256": digest.hexdigest()}
 
     return {
         "version": VERSION,
@@ -160,12 +161,14 @@ def score(
     scores = ChangedScores(explained, kept.indices[members], explained.predicted[kept.indices[members]], "score")
     groups = list(_groups(blocks, scores.loaded))
     chunks = [tuple(int(kept.indices[i]) for b in group for i in blocks[b]) for group in groups]
-    with explained.runner.session():
+    with explained.stage("score") as cost, explained.runner.session():
         for group, batch in zip(
             groups, stream_chunks(explained.cases, explained.subject.preprocess, chunks), strict=True
         ):
             _put_group(scores, layout, regions, group, batch)
         scores.finish()
+        cost.count("removed", scores.images)
+        cost.passes += len(scores.batches)
     return layout.drops(explained, own, others, scores)
 
 

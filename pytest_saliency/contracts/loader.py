@@ -239,6 +239,11 @@ def _syntax_sentence(error: yaml.MarkedYAMLError) -> str:
     what = shown(error.problem or error.context or "unreadable text", 120)
     if "'\\t'" in what:
         return "cannot be read as YAML: a tab cannot indent or start a value; use spaces"
+    if what.startswith("expected ',' or ']'") and "got '['" in what:
+        return (
+            "cannot be read as YAML: in a list in brackets, a name that has brackets itself needs quotes, as in"
+            ' ["case[elementwise]", gradcam]'
+        )
     if isinstance(error, yaml.composer.ComposerError) and "single document" in (error.context or ""):
         return "a contract is one YAML document; remove what follows this '---'"
     during = f" {shown(error.context, 80)}" if error.context and error.problem else ""

@@ -81,7 +81,8 @@ def explain(
         check_target(target)
     where = resolve_device(device, worker)
     size = BatchSize(batch_size, where)
-    runner = Runner(subject, where, precision, threads)
+    # A copy, because the user may change the subject later; what was asked for is what is explained.
+    runner = Runner(copy.copy(subject), where, precision, threads)
     return Explained(Passes(runner, cases, size, found, tuple(targets), progress, cache), subject, cases)
 
 
@@ -165,7 +166,7 @@ class Explained:
 
     def pixels(self, index: int) -> Tensor:
         """Return image ``index`` as the model sees it before normalisation, (C, *S) in [0, 1]."""
-        return load_pixels(self.cases, [index], self.subject.preprocess)[0]
+        return load_pixels(self.cases, [index], self._work.runner.subject.preprocess)[0]
 
     def channel_activity(self, threshold: float = THRESHOLD) -> ChannelActivity:
         """Return how many of the target layer's channels each image sets off; at another threshold, one more pass.

@@ -41,6 +41,15 @@ def callable_digest(function: Callable[..., Any]) -> str | None:
     return _digest_of(function)
 
 
+def looks(subject: Subject) -> tuple[str | None, ...]:
+    """Return what tells a subject's code apart from what it was before, whatever its numbers.
+
+    The architecture, then each of preprocess, output and reshape that is a callable; None where it cannot be told.
+    """
+    called = (one for one in (subject.preprocess.function, subject.output, subject.reshape) if callable(one))
+    return architecture_digest(subject.model), *map(callable_digest, called)
+
+
 def subject_parts(subject: Subject) -> dict[str, Any] | None:
     """Return everything of a subject that decides its maps, as JSON; None if a part cannot be identified.
 

@@ -119,6 +119,11 @@ def observe(runner: Runner, pixels: Tensor) -> Observed:
 
     try:
         for name, module in subject.model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise SubjectError(
+                    f"module '{name}' of model '{subject.name}' is TorchScript, whose inside cannot be watched;"
+                    " build that part from its Python class and load its weights into it."
+                )
             if name:
                 handles.append(module.register_forward_pre_hook(before(name)))
                 handles.append(module.register_forward_hook(after(name)))

@@ -21,7 +21,7 @@ from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit
 from pytest_saliency.engine.difference import COMPARED, difference
 from pytest_saliency.engine.further import sweep_activity, sweep_own, sweep_perturbation
 from pytest_saliency.engine.head import classifier_rows
-from pytest_saliency.engine.identity import architecture_digest, callable_digest
+from pytest_saliency.engine.identity import callable_digest
 from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
 from pytest_saliency.engine.layout import Layout
 from pytest_saliency.engine.methods.controls import RANDOM_MODEL
@@ -93,8 +93,6 @@ class Passes:
         self._layer: LayerInfo | None = None
         self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
         self._difference: dict[str, Any] | None = None
-        self._as_given = architecture_digest(runner.subject.model)
-        self._restless = False
         self._beside: Arrays = {}  # what the contrast set is made from, where that takes passes of its own
 
     def holds(self) -> bool:
@@ -103,7 +101,7 @@ class Passes:
         It may if its own forward changes its attributes (a counter, the last activations): then the source says
         nothing, and a sample of the images is computed again. Otherwise somebody else changed the model.
         """
-        if not self._restless or "first" not in vars(self):
+        if not self.runner.code.restless or "first" not in vars(self):
             return False
         indices = self.remembered.sample()
         targets = Targets(self.runner.subject, self.cases, self.targets)
@@ -173,7 +171,6 @@ class Passes:
 
         found = self.remembered.first(self._first_parts, make, self._again, understood)
         self._difference = found.extra["precision"]
-        self._restless = architecture_digest(self.runner.subject.model) != self._as_given
         return self._completed(found.swept, found.extra, self.methods, self.targets, None, "")
 
     @property

@@ -151,7 +151,7 @@ def reinitialised_gradcam(
         reshape=subject.reshape,
         name=f"{subject.name} (re-initialised)",
     )
-    other = Runner(twin, runner.device)
+    other = Runner(twin, runner.device, threads=runner.threads)
     maps: list[Tensor] = []
     with other.session():
         _measure_statistics(other, cases)

@@ -137,6 +137,20 @@ class Replays:
         if not bool((near | ~torch.isfinite(expected)).all()):
             raise NoReplayError(f"running only what follows layer '{self._name}' gives other scores than the model")
 
+    def confirm(self, record: Record, image: int, scores: Tensor, classes: Tensor) -> bool:
+        """Tell whether the replayed ``scores`` (T,) of an unchanged image are the model's; else it runs whole from now.
+
+        Which modules speak to each other is learnt from a few images, and may differ for this one.
+        """
+        if self.whole:
+            return True
+        try:
+            self._compare(scores, record.scores[image, classes])
+        except NoReplayError as error:
+            self._give_up(error)
+            return False
+        return True
+
     def _give_up(self, error: Exception) -> None:
         """Go on with the whole model because of ``error``, unless memory ran out: that is raised again."""
         if out_of_memory(error):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pytest_saliency.engine.identity import looks
 from pytest_saliency.engine.outputs import two_sided
 from pytest_saliency.engine.precision import HALVES, Precision, at_least_float32, full_float32, half_dtype
 from pytest_saliency.engine.sizing import out_of_memory
@@ -94,6 +95,14 @@ def _home(model: nn.Module) -> torch.device | None:
     return devices.pop() if len(devices) == 1 else None
 
 
+@dataclass
+class Code:
+    """What a subject's code looked like; ``restless`` where its own forward changes that (a counter, a last value)."""
+
+    seen: tuple[str | None, ...]
+    restless: bool = False
+
+
 @dataclass(frozen=True)
 class Runner:
     """A subject on a device. Use its methods inside :meth:`session`.
@@ -113,11 +122,13 @@ class Runner:
     precision: Precision = "float32"
     threads: int | None = None
     state: tuple[int, ...] = field(init=False, repr=False)
+    code: Code = field(init=False, repr=False, compare=False)
     memory_format: torch.memory_format = field(init=False, repr=False, compare=False, default=torch.contiguous_format)
 
     def __post_init__(self) -> None:
         half_dtype(self.precision, self.device)
         object.__setattr__(self, "state", self.subject.fingerprint())
+        object.__setattr__(self, "code", Code(looks(self.subject)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,6 +144,7 @@ class Runner:
         """Return a runner of the same subject, device and state in float32: what half precision is compared with."""
         made = replace(self, precision="float32")
         object.__setattr__(made, "state", self.state)
+        object.__setattr__(made, "code", self.code)
         object.__setattr__(made, "memory_format", self.memory_format)
         return made
 
@@ -163,12 +175,24 @@ class Runner:
             object.__setattr__(self, "memory_format", torch.contiguous_format)
 
     def check_unchanged(self) -> None:
-        """Raise a SubjectError if the model's numbers changed since: maps made before and after must not mix."""
+        """Raise a SubjectError if the model changed since: maps made before and after must not mix.
+
+        Changed in its numbers, or in what it computes with them: a module, a method, a hook, its preprocess.
+        """
         if self.subject.fingerprint() != self.state:
             raise SubjectError(
                 f"the weights of model '{self.subject.name}' changed after explain() was called on it, so its earlier"
                 " state can no longer be explained or recorded. To compare before with after training, explain a"
                 " copy.deepcopy of the model made before."
+            )
+        if not self.code.restless and (now := looks(self.subject)) != self.code.seen:
+            if looks(self.subject) != now:  # it holds something that is another thing at every look
+                self.code.restless = True
+                return
+            raise SubjectError(
+                f"a module, method, hook or attribute of model '{self.subject.name}', or a callable of its subject,"
+                " changed after explain() was called on it, so what it did before can no longer be explained or"
+                " recorded. Call explain() again; to compare before with after, explain a copy.deepcopy made before."
             )
 
     @contextlib.contextmanager
@@ -176,8 +200,12 @@ class Runner:
         """Hold the model in evaluation on the device; see :func:`untouched` and :meth:`check_unchanged`."""
         self.check_unchanged()
         half = self.computes_in if self.computes_in != self.dtype else None
-        with untouched(self.subject.model, self.device, half, self.threads):
-            yield
+        try:
+            with untouched(self.subject.model, self.device, half, self.threads):
+                yield
+        finally:
+            # Nobody but the model's own forward was at work in between.
+            self.code.restless = self.code.restless or looks(self.subject) != self.code.seen
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Return class scores (N, C), at least float32, without gradients; ``pixels`` are (N, C, *S) in [0, 1]."""
@@ -228,7 +256,13 @@ def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> obj
     except SaliencyError:
         raise
     except Exception as error:
+        half = any(map(torch.is_autocast_enabled, {"cpu", "cuda", pixels.device.type}))
+        help_ = (
+            "It ran in half precision; try float32."
+            if half
+            else "Check that preprocess gives it the size and channels it was trained with."
+        )
         raise SubjectError(
             f"model '{subject.name}', given {len(pixels)} images of shape {tuple(pixels.shape[1:])},"
-            f" {raised(error)}. Check that preprocess gives it the size and channels it was trained with."
+            f" {raised(error)}. {help_}"
         ) from error

@@ -154,7 +154,8 @@ class Kept:
         shape = list(self.shape)
         if self.axis is not None:
             shape[self.axis] *= count
-        value: float = float("nan") if self.dtype.is_floating_point or self.dtype.is_complex else 0
+        spoils = float("nan") if self.dtype.is_floating_point or self.dtype.is_complex else None
+        value = spoils or (True if self.dtype == torch.bool else torch.iinfo(self.dtype).max)
         return torch.full((), value, dtype=self.dtype, device=self.device).expand(shape)
 
 

@@ -31,6 +31,11 @@ class Row:
             self.images[what] = self.images.get(what, 0) + int(images)
 
 
+def record_of(costs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return work that no check told of in the form of a record, to be told of beside the others."""
+    return {"execution": {"work": {work["id"]: work for work in costs}}}
+
+
 def works_of(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the work that the records tell of, each piece once and as it was last told.
 

@@ -12,10 +12,10 @@ import pytest
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.record import Setting, without_result
 from pytest_saliency.records.runfile import run_document, write_run
-from pytest_saliency.report.durations import duration_lines, notes_of, summary_line
+from pytest_saliency.report.durations import duration_lines, notes_of, record_of, summary_line
 from pytest_saliency.report.measured import measured_text
 from pytest_saliency.report.terminal import describe_policy, headline_of
-from pytest_saliency.session import json_path
+from pytest_saliency.session import SALIENCY, json_path
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN")
 
@@ -112,20 +112,24 @@ class RunReport:
         for record in records:
             for line in self._excused(record):
                 terminal.write_line(f"saliency: {line}", yellow=True)
-        for note in notes_of(records):
-            terminal.write_line(f"saliency: {note.rstrip('.')}.", yellow=True)
-        if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
-            self._write_durations(terminal)
+        self.write_costs(terminal)
         if self._written:
             terminal.write_line(f"saliency: records written to {self._written}")
         if self._problem:
             terminal.write_line(f"saliency: ERROR: {self._problem}", red=True)
 
-    def _write_durations(self, terminal: pytest.TerminalReporter) -> None:
-        line = summary_line(self.records)
-        terminal.write_line(f"saliency: {line or 'no model ran'}")
-        for row in duration_lines(self.records):
-            terminal.write_line(f"  {row}")
+    def write_costs(self, terminal: pytest.TerminalReporter) -> None:
+        """Write what the work wants the user to know and, if asked for, what it cost; also of what no check used."""
+        told = self.records
+        if SALIENCY in self._config.stash:
+            told = [*told, record_of(self._config.stash[SALIENCY].costs())]
+        for note in notes_of(told):
+            terminal.write_line(f"saliency: {note.rstrip('.')}.", yellow=True)
+        if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
+            line = summary_line(told)
+            terminal.write_line(f"saliency: {line or 'no model ran'}")
+            for row in duration_lines(told):
+                terminal.write_line(f"  {row}")
 
     def _excused(self, record: dict[str, Any]) -> list[str]:
         policy, verdict = record["policy"], record["verdict"]

@@ -81,9 +81,14 @@ class Run:
         self.seen.write_text("")
         cache = None if folder is None else Cache(folder, 1 << 30, told)
         self.model = seed_weights(Counted(), 3).eval()
-        subject = Subject(self.model, **{"layer": "act2", "name": "counted", **settings})
         self.cases = Cases.from_arrays(PICTURES[:count], [i % 5 for i in range(count)])
-        self.explained: Explained = explain(subject, self.cases, cache=cache, **chosen)
+
+        def explain_anew() -> Explained:
+            subject = Subject(self.model, **{"layer": "act2", "name": "counted", **settings})
+            return explain(subject, self.cases, cache=cache, **chosen)
+
+        self.explain_anew = explain_anew
+        self.explained = explain_anew()
 
     @property
     def images(self) -> Counter[str]:

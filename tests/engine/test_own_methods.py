@@ -85,7 +85,7 @@ def test_it_is_given_pixels_and_classes_batch_by_batch() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
     def method(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
-        assert subject is found.subject
+        assert subject.model is found.subject.model
         assert not subject.model.training
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()

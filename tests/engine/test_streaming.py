@@ -202,13 +202,14 @@ def test_a_batch_size_that_shrinks_counts_from_the_batch_after_the_one_already_r
 def test_scores_do_not_depend_on_memory_running_out() -> None:
     model = make(Counting, 1108)
     cases = cases_of(pictures(10, model.image), 6)
-    runner = Runner(Subject(model), torch.device("cpu"))
     found: list[list[torch.Tensor]] = []
     for most in (8, 4):
         limit, scores = Refuses(most), list[torch.Tensor]()
         handle = model.register_forward_pre_hook(limit)
+        runner = Runner(Subject(model), torch.device("cpu"))
         with runner.session():
-            in_parts(cases, BatchSize(8), lambda pixels, scores=scores: scores.append(runner.scores(pixels)))
+            score = runner.scores
+            in_parts(cases, BatchSize(8), lambda pixels, s=scores, score=score: s.append(score(pixels)))
         handle.remove()
         assert limit.refused == (most == 4)
         found.append(scores)

@@ -125,6 +125,8 @@ def _ablate(
             found = None
         if found is None:
             rows.release()  # here, where the error is gone and with it whatever its frames held
+        elif not replays.confirm(record, image, found[0], classes):
+            continue  # what follows the layer does not give this image's own scores: begun again with the whole model
         elif replays.whole == whole:
             break  # else the image is begun again: its scores must all come the same way
     drops[active] = found[0] - found[1:]
