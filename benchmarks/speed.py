@@ -122,7 +122,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--batches", type=int, default=4, help=f"batches of {BATCH} images (default 4)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each contender (default 5)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each contender (default 3)")
     parser.add_argument("--without-dear", dest="dear", action="store_false", help="no peers that take minutes")
     parser.add_argument("--without-floor", action="store_true", help="do not count operations and bytes")
     parser.add_argument("--quick", action="store_true", help="2 batches, 2 turns, no dear peers: a rough idea")
