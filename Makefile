@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?= -n 2
 
-.PHONY: help demo test lint types format bench clean
+.PHONY: help demo test lint types format bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,7 +16,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   mypy, strict"
 	@echo "make format  let ruff rewrite the files"
-	@echo "make bench   speed against grad-cam and captum, as a table (about twenty minutes)"
+	@echo "make bench   speed beside grad-cam, captum and torch-cam, as tables (over an hour; make bench-quick: a rough idea)"
 	@echo "make clean   remove the environment, caches and what the examples made"
 
 $(READY): pyproject.toml constraints.txt
@@ -43,7 +43,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
+	$(BIN)/python benchmarks/importing.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/published_case.py
 	$(BIN)/python benchmarks/speed.py
+
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/importing.py --quick
+	$(BIN)/python benchmarks/published_case.py --quick
+	$(BIN)/python benchmarks/speed.py --quick --models resnet18
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -215,7 +215,7 @@ def _checked(blocks: Mapping[str, Sequence[SwapBlock]], alpha: float) -> Sequenc
             needed=None,
         )
     ways = arrangements([len(block.rows) for block in first])
-    if ways * alpha <= 1.0 or len(rows) < compare.smallest_n(alpha):
+    if ways <= 1.0 / alpha or len(rows) < compare.smallest_n(alpha):
         raise NotAttainable(
             f"faithful could not PASS with {len(rows)} images in {words.several(len(first), 'block')} even if all of"
             f" them were perfect: {ways} ways to swap regions and {2 ** len(rows)} sign patterns cannot both give"

@@ -145,8 +145,8 @@ def smallest_n(alpha: float) -> int:
     enough = 2
     n = 2
     # From 12 on every image more multiplies the permutations, so that no gap follows.
-    while n <= 12 or arrangements(block_sizes(n - 1)) * alpha <= 1.0:
-        if arrangements(block_sizes(n)) * alpha <= 1.0:
+    while n <= 12 or arrangements(block_sizes(n - 1)) <= 1.0 / alpha:
+        if arrangements(block_sizes(n)) <= 1.0 / alpha:
             enough = n + 1
         n += 1
     return enough

@@ -237,3 +237,13 @@ def test_advantages_that_vary_between_images_do_not_widen_the_error() -> None:
     assert swap_alone > passed
     assert rates.lower_bound(passed, runs, 0.01) <= 0.05
     assert rates.lower_bound(swap_alone, runs, 0.01) > 0.05
+
+
+def test_thousands_of_images_have_more_arrangements_than_a_float_can_hold() -> None:
+    rng = np.random.default_rng(5)
+    blocks = []
+    for b in range(500):
+        drops = rng.normal(0.0, 0.3, (4, 4)) + np.eye(4)
+        blocks.append(SwapBlock((4 * b, 4 * b + 1, 4 * b + 2, 4 * b + 3), drops, np.zeros(4, dtype=bool)))
+    made = faithful.decide({"blur": blocks}, min_advantage=0.0, alpha=0.05, max_undefined=0.05, seed=3)
+    assert made.verdict is Verdict.PASS
