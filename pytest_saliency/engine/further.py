@@ -19,7 +19,7 @@ from pytest_saliency.engine.methods.own import OwnMethod
 from pytest_saliency.engine.methods.perturbation import PerturbationMethod, Site
 from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.sweep import Counted, Ground
-from pytest_saliency.engine.swept import Key, Part, Swept, on_cpu
+from pytest_saliency.engine.swept import Gathering, Key, Part, Swept, on_cpu
 from pytest_saliency.engine.targets import Targets
 from pytest_saliency.errors import MethodError, SaliencyError, first_line, raised
 from pytest_saliency.measure.activity import channel_activity, pooled
@@ -73,11 +73,12 @@ def sweep_perturbation(
             maps=maps,
         )
 
-    swept = Swept.joined(ground.each(work))
+    gathering = Gathering(len(ground.order))
+    ground.each(lambda indices, pixels: gathering.add(work(indices, pixels)))
     for what, images in site.images.items():
         counted.images[what] = counted.images.get(what, 0) + images
     counted.passes += site.passes
-    return swept, tuple(site.notes)
+    return gathering.swept(), tuple(site.notes)
 
 
 def sweep_activity(ground: Ground, threshold: float, counted: Counted | None = None) -> tuple[Tensor, int]:

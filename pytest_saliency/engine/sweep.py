@@ -17,7 +17,7 @@ from pytest_saliency.engine.layers import LayerInfo
 from pytest_saliency.engine.methods.evidence import Evidence, GradientMethod, RawMaps
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import BatchSize
-from pytest_saliency.engine.swept import Key, Part, Swept, on_cpu
+from pytest_saliency.engine.swept import Gathering, Key, Part, Swept, on_cpu
 from pytest_saliency.engine.targets import Targets
 from pytest_saliency.errors import SubjectError
 from pytest_saliency.measure.activity import THRESHOLD, channel_activity, pooled
@@ -120,14 +120,15 @@ def sweep(ground: Ground, plan: Plan, counted: Counted) -> Swept:
             rows = head_rows(model, ground.runner.subject.name, made.scores, made.activations)
         return _part(made, classes, plan, rows, tuple(pixels.shape[2:]))
 
-    parts = ground.each(work)
-    if plan.reached and not any(part.reached for part in parts):
+    gathering = Gathering(len(ground.order))
+    ground.each(lambda indices, pixels: gathering.add(work(indices, pixels)))
+    if plan.reached and not gathering.reached:
         raise SubjectError(
             f"the scores of model '{ground.runner.subject.name}' do not change with layer '{ground.layer.name}' on any"
             f" of the {len(ground.order)} images: every gradient there is zero, so every map would be blank. Choose"
             " another layer, or check that the weights are trained ones."
         )
-    return Swept.joined(parts, channels)
+    return gathering.swept(channels)
 
 
 def _part(made: Capture, classes: Mapping[str, Tensor], plan: Plan, rows: Tensor | None, size: tuple[int, ...]) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,27 +49,10 @@ class Swept:
     @classmethod
     def joined(cls, parts: Sequence[Part], channels: int = 0) -> Swept:
         """Put the parts of all batches together, in order."""
-        first = parts[0]
-        degenerate = {
-            key: torch.cat([_mask(part.maps[key]) for part in parts])
-            for key in first.maps
-            if any(part.maps[key].degenerate is not None for part in parts)
-        }
-        active = [part.active for part in parts if part.active is not None]
-        return cls(
-            scores=torch.cat([part.scores for part in parts]),
-            binary=first.binary,
-            classes={word: torch.cat([part.classes[word] for part in parts]) for word in first.classes},
-            values={key: torch.cat([part.maps[key].values for part in parts]) for key in first.maps},
-            degenerate=degenerate,
-            details={
-                key: {name: torch.cat([part.maps[key].details[name] for part in parts]) for name in raw.details}
-                for key, raw in first.maps.items()
-            },
-            input_size=first.size,
-            active=torch.cat(active) if active else None,
-            channels=channels,
-        )
+        gathering = Gathering(sum(len(part.scores) for part in parts))
+        for part in parts:
+            gathering.add(part)
+        return gathering.swept(channels)
 
     def rows(self, indices: Sequence[int]) -> Swept:
         """Return the same for the images at ``indices``."""
@@ -133,6 +116,67 @@ class Swept:
             active=tensors.get("active"),
             channels=int(meta["channels"]),
         )
+
+
+class Gathering:
+    """Takes in batch after batch of a pass over ``count`` images, in order.
+
+    Storage for all images is made with the first batch and filled row by row: small tensors that are kept one by one
+    would hold on to the pages between them, and memory would grow with the number of images far beyond what is kept.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._filled = 0
+        self._stored: dict[tuple[str, ...], Tensor] = {}
+        self._first: Part | None = None
+        self._has_degenerate: set[Key] = set()
+        self.reached = False
+
+    def add(self, part: Part) -> None:
+        """Copy a batch's rows behind those of the batches before."""
+        if self._first is None:
+            self._first = Part(part.scores[:0], part.binary, part.size, part.classes, part.maps, part.active)
+        length = len(part.scores)
+        for name, rows in _rows_of(part):
+            if name not in self._stored:
+                self._stored[name] = torch.empty(self._count, *rows.shape[1:], dtype=rows.dtype)
+            self._stored[name][self._filled : self._filled + length] = rows
+        self._has_degenerate |= {key for key, raw in part.maps.items() if raw.degenerate is not None}
+        self.reached |= part.reached
+        self._filled += length
+
+    def swept(self, channels: int = 0) -> Swept:
+        """Return what was gathered, once all batches are in."""
+        if self._first is None or self._filled != self._count:
+            raise ValueError(f"{self._filled} of {self._count} images were gathered")
+        first, stored = self._first, self._stored
+        return Swept(
+            scores=stored[("scores",)],
+            binary=first.binary,
+            classes={word: stored["classes", word] for word in first.classes},
+            values={key: stored["values", *key] for key in first.maps},
+            degenerate={key: stored["degenerate", *key] for key in first.maps if key in self._has_degenerate},
+            details={
+                key: {name: stored["details", *key, name] for name in raw.details} for key, raw in first.maps.items()
+            },
+            input_size=first.size,
+            active=stored.get(("active",)),
+            channels=channels,
+        )
+
+
+def _rows_of(part: Part) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    yield ("scores",), part.scores
+    for word, classes in part.classes.items():
+        yield ("classes", word), classes
+    for key, raw in part.maps.items():
+        yield ("values", *key), raw.values
+        yield ("degenerate", *key), _mask(raw)
+        for name, value in raw.details.items():
+            yield ("details", *key, name), value
+    if part.active is not None:
+        yield ("active",), part.active
 
 
 def on_cpu(raw: RawMaps, grid: Sequence[int]) -> RawMaps:
