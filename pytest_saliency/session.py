@@ -157,13 +157,6 @@ class Saliency:
         self._shared: dict[tuple[str, ...], tuple[tuple[object, ...], Any]] = {}
         self._cache = self._open_cache()
 
-    @property
-    def _threads(self) -> int | None:
-        """This worker's share of the CPU's threads; all workers together must not use more than there are."""
-        import torch
-
-        return None if self.settings.workers == 1 else max(1, torch.get_num_threads() // self.settings.workers)
-
     def _open_cache(self) -> Cache | None:
         if self.settings.cache is None:
             return None
@@ -182,6 +175,7 @@ class Saliency:
         from pytest_saliency.engine.explained import explain
         from pytest_saliency.engine.identity import looks
         from pytest_saliency.engine.methods.names import GRADIENT_METHODS
+        from pytest_saliency.engine.threads import threads_for
 
         key = (*subject.reading(), cases.digest, looks(subject))
         self._find_moved(key)
@@ -200,7 +194,7 @@ class Saliency:
                 progress=self._progress,
                 cache=self._cache,
                 worker=self.settings.worker,
-                threads=self._threads,
+                threads=threads_for(self.settings.workers),
             )
         self._explained[key] = views
         self._explained.move_to_end(key)

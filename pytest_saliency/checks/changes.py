@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from pytest_saliency.checks.common import Floats, Indices
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.explained import Explained
+from pytest_saliency.engine.maps import Maps
 from pytest_saliency.engine.scoring import FullBatches, Slots
 from pytest_saliency.engine.sizing import BatchSize
 from pytest_saliency.errors import SubjectError
@@ -96,3 +99,16 @@ def noise_of(
         return torch.from_numpy(ndtri(np.maximum(uniform, 2.0**-54)).reshape(shape))
 
     return draw
+
+
+def told(maps: Maps, indices: Indices) -> dict[str, Any]:
+    """Return, as JSON, which maps numbers were made from: those of the cases at ``indices``, by their content."""
+    chosen = maps.values[torch.from_numpy(indices)].contiguous().numpy()
+    digest = hashlib.sha256(chosen.tobytes() + "\n".join(maps.status[indices]).encode())
+    return {
+        "method": maps.method,
+        "version": maps.version,
+        "target": maps.target,
+        "shape": list(chosen.shape),
+        "sha256": digest.hexdigest(),
+    }

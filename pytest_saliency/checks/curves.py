@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_saliency.checks.changes import ChangedScores, noise_of, untouched_scores
+from pytest_saliency.checks.changes import ChangedScores, noise_of, told, untouched_scores
 from pytest_saliency.checks.common import Floats, Indices
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
@@ -191,13 +189,11 @@ def curves(
 
 def _identifying(maps: Maps, chosen: Indices, fill: str, shares: Floats, seed: int) -> dict[str, Any]:
     """Return, as JSON, what the numbers of :func:`_scored` depend on besides model, pixels and precision."""
-    values = maps.values[torch.from_numpy(chosen)].contiguous().numpy()
-    digest = hashlib.sha256(values.tobytes() + "\n".join(maps.status[chosen]).encode())
     return {
         "version": VERSION,
         "ids": [maps.ids[i] for i in chosen],
         "classes": maps.classes[chosen].tolist(),
-        "maps": [maps.method, maps.version, maps.target, list(values.shape), digest.hexdigest()],
+        "maps": told(maps, chosen),
         "fill": [fill, fill_named(fill).version],
         "shares": shares.tolist(),
         "seed": f"{seed:016x}",

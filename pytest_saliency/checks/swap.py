@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_saliency.checks.changes import ChangedScores, noise_of, untouched_scores
+from pytest_saliency.checks.changes import ChangedScores, noise_of, told, untouched_scores
 from pytest_saliency.checks.common import Floats, Kept
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import Batch, stream_chunks
@@ -116,19 +115,12 @@ def identifying(
     seed: int,
 ) -> dict[str, Any]:
     """Return, as JSON, what the numbers of :func:`score` depend on besides model, pixels and precision."""
-
-    def told(maps: Maps) -> dict[str, Any]:
-        chosen = maps.values[torch.from_numpy(kept.indices)].contiguous().numpy()
-        digest = hashlib.sha256(chosen.tobytes() + "\n".join(maps.status[kept.indices]).encode())
-        told = {"method": maps.method, "version": maps.version, "target": maps.target}
-        return {**told, "shape": list(chosen.shape), "sha256": digest.hexdigest()}
-
     return {
         "version": VERSION,
         "ids": [own.ids[i] for i in kept.indices],
         "blocks": [list(block) for block in blocks],
-        "own": told(own),
-        "others": {name: told(maps) for name, maps in others.items()},
+        "own": told(own, kept.indices),
+        "others": {name: told(maps, kept.indices) for name, maps in others.items()},
         "fills": {fill: FILLS[fill].version for fill in fills},
         "fraction": fraction,
         "seed": f"{seed:016x}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from pytest_saliency.engine.batches import jittered, load_pixels
+from pytest_saliency.engine.batches import load_pixels
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.devices import resolve_device
 from pytest_saliency.engine.further import one_map_an_image
@@ -316,11 +316,6 @@ class Explained:
 
     def _is_method(self, name: str) -> bool:
         return name.partition("[")[0] in METHOD_NAMES or name in own_names()
-
-
-def jittered_pixels(pixels: Tensor) -> Tensor:
-    """Return one image's pixels (C, *S) with 0.9 times the contrast."""
-    return jittered(pixels.unsqueeze(0))[0]
 
 
 def _same_maps(one: dict[str, Maps], two: dict[str, Maps]) -> bool:
