@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -16,7 +15,9 @@ from pydantic import Field
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
     from pytest_saliency.engine.maps import Maps
 
@@ -39,19 +40,18 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     import numpy as np
 
     from pytest_saliency.checks import common
+    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
-    from pytest_saliency.decide.class_sensitive import decide
-    from pytest_saliency.decide.tolerance import tolerance_of
     from pytest_saliency.measure.pairs import compare
     from pytest_saliency.measure.regions import region_size
 
     one = explained["model"]
     first, second = one.maps(parameters.method, "top1"), one.maps(parameters.method, "top2")
-    everything = np.ones(len(one.cases), dtype=bool)
-    kept = common.keep(one, one.correct if parameters.keep == "correct" else everything, "not correct")
+    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(first, kept)
     size = one.input_size if parameters.grid == "input" else None
-    region = region_size(parameters.top_k, prod(size or first.values.shape[1:]))
     watch = common.clock()
 
     def agreement(a: Maps, a_rows: common.Indices, b: Maps, b_rows: common.Indices) -> common.Floats:
@@ -60,53 +60,48 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
 
     rows = kept.indices
     again = None if parameters.rule == "published" else one.maps_jittered(parameters.method)
+    activity = one.channel_activity()
+    columns = common.base_columns(one, kept)
     with watch.stage("measure"):
         between = agreement(first, rows, second, rows)
-        itself = changed = None
+        columns |= {
+            "top1": first.classes[rows].tolist(),
+            "top2": second.classes[rows].tolist(),
+            "agreement": between.tolist(),
+            "status_top1": first.status[rows].tolist(),
+            "status_top2": second.status[rows].tolist(),
+            "active_channels": activity.counts[rows].tolist(),
+        }
         if again is not None:
             # A jitter that changes the prediction says nothing about a stable explanation: it counts against.
             changed = ~one.jitter_kept_prediction[rows]
-            itself = np.where(changed, np.nan, agreement(first, rows, again, rows))
-        chance = agreement(first, rows, first, np.roll(rows, 1)) if len(rows) > 1 else None
-    with watch.stage("decide"):
-        decision = decide(
-            between,
-            itself,
-            max_agreement=parameters.max_agreement,
-            alpha=parameters.alpha,
-            max_undefined=parameters.max_undefined,
-            rule=parameters.rule,
-            clusters=common.clusters_of(one, kept),
-            other_image_agreement=chance,
-            prediction_changed=changed,
-            tolerance=tolerance_of("agreement", region),
-            seed=common.seed_of(parameters, one, check),
-        )
-    columns = common.base_columns(one, kept)
-    columns |= {
-        "top1": first.classes[rows].tolist(),
-        "top2": second.classes[rows].tolist(),
-        "agreement": between.tolist(),
-        "status_top1": first.status[rows].tolist(),
-        "status_top2": second.status[rows].tolist(),
+            columns["self_agreement"] = np.where(changed, np.nan, agreement(first, rows, again, rows)).tolist()
+            columns["prediction_changed"] = changed.tolist()
+        if len(rows) > 1:
+            columns["other_image_agreement"] = agreement(first, rows, first, np.roll(rows, 1)).tolist()
+    inputs = {
+        "size": None if size is None else list(size),
+        "region": region_size(parameters.top_k, prod(size or first.values.shape[1:])),
+        "channels": activity.channels,
+        "warnings": common.warnings_of(kept, first, second),
     }
-    if itself is not None:
-        columns["self_agreement"] = itself.tolist()
-    worst, table = common.worst_rows(one, kept, between, {"agreement": between})
+    numbers = Numbers.made(
+        columns,
+        common.everyone(explained, kept, mask, "not correct"),
+        inputs,
+        seed_of(parameters, one.cases.unordered_digest, check),
+    )
+    with watch.stage("decide"):
+        made = decision(parameters, numbers)
 
-    def pictures(path: Path) -> Path | None:
+    def caption(i: int) -> list[str]:
         name = one.cases.class_name
-        captions = [
-            [
-                one.cases.ids[rows[i]],
-                f"top-1 {name(int(first.classes[rows[i]]))}",
-                f"top-2 {name(int(second.classes[rows[i]]))}",
-                f"agreement {between[i]:.2f}",
-            ]
-            for i in worst
+        return [
+            one.cases.ids[rows[i]],
+            f"top-1 {name(int(first.classes[rows[i]]))}",
+            f"top-2 {name(int(second.classes[rows[i]]))}",
+            f"agreement {between[i]:.2f}",
         ]
-        heading = f"{check}: {decision.verdict}, {first.method}"
-        return common.draw(path, one, kept, worst, [first, second], ["top-1 map", "top-2 map"], captions, heading)
 
     return Result(
         kind="class_sensitive",
@@ -114,12 +109,45 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         method=first.method,
         method_version=first.version,
         method_details=common.method_details(first, kept),
-        decision=common.with_warnings(decision, kept, first, second),
+        decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
         cases=common.case_record(one, kept),
-        per_image=columns,
-        worst=table,
+        numbers=numbers,
+        worst=common.worst_rows(one, kept, between, {"agreement": between}),
         execution=common.execution_record(explained, watch.seconds),
-        pictures=pictures,
+        gallery=Gallery(
+            one,
+            kept,
+            between,
+            (first, second),
+            ("top-1 map", "top-2 map"),
+            caption,
+            f"{check}: {made.verdict}, {first.method}",
+        ),
+        maps=lambda: common.layer_maps(kept, top1=first, top2=second, **({} if again is None else {"again": again})),
     )
+
+
+def decision(parameters: ClassSensitiveParameters, numbers: Numbers) -> Decision:
+    """Decide from the numbers of a run, or of a record."""
+    import numpy as np
+
+    from pytest_saliency.decide.class_sensitive import decide
+    from pytest_saliency.decide.tolerance import tolerance_of
+
+    changed = numbers.per_image.get("prediction_changed")
+    made = decide(
+        numbers.column("agreement"),
+        numbers.given("self_agreement"),
+        max_agreement=parameters.max_agreement,
+        alpha=parameters.alpha,
+        max_undefined=parameters.max_undefined,
+        rule=parameters.rule,
+        clusters=numbers.clusters(),
+        other_image_agreement=numbers.given("other_image_agreement"),
+        prediction_changed=None if changed is None else np.asarray(changed, dtype=bool),
+        tolerance=tolerance_of("agreement", int(numbers.inputs["region"])),
+        seed=numbers.seed,
+    )
+    return numbers.noted(made)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_saliency.checks.parameters import Parameters
-from pytest_saliency.decide.decision import Decision, NotAttainable
-from pytest_saliency.decide.randomness import seed_from
+from pytest_saliency.decide.decision import NotAttainable
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.errors import CasesError, MethodError
 
 WORST = 8  # images named and drawn for a check
+SAME_CLUSTER = "another image of the same cluster"
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -70,18 +67,6 @@ def _need_two_classes(explained: Explained) -> None:
         )
 
 
-def clusters_of(explained: Explained, kept: Kept) -> tuple[str, ...] | None:
-    """Return the cluster of each kept image, or None."""
-    clusters = explained.cases.clusters
-    return None if clusters is None else tuple(clusters[i] for i in kept.indices)
-
-
-def seed_of(parameters: Parameters, explained: Explained, check: str) -> int:
-    """Return the seed of a check: SHA-256 over its resolved parameters, the cases whatever their order, and its id."""
-    resolved = json.dumps(parameters.model_dump(mode="json"), sort_keys=True)
-    return seed_from("check", resolved, explained.cases.unordered_digest, check)
-
-
 def refuse_degenerate(maps: Maps, kept: Kept) -> None:
     """Raise where the method has no meaning on any image, so that no verdict of any kind is read into it."""
     if len(kept.indices) and bool((maps.status[kept.indices] == "degenerate").all()):
@@ -98,8 +83,8 @@ def refuse_degenerate(maps: Maps, kept: Kept) -> None:
         )
 
 
-def with_warnings(decision: Decision, kept: Kept, *maps: Maps) -> Decision:
-    """Return the decision with a note for every warning that the maps of the kept images carry."""
+def warnings_of(kept: Kept, *maps: Maps) -> list[str]:
+    """Return a note for every warning that the maps of the kept images carry."""
     notes = []
     for one in maps:
         contrast = one.details.get("contrast")
@@ -109,7 +94,7 @@ def with_warnings(decision: Decision, kept: Kept, *maps: Maps) -> Decision:
                 f"{one.method} has no contrast class for {without} of {len(kept.indices)} {one.target} maps, which"
                 " are therefore Grad-CAM's"
             )
-    return replace(decision, notes=(*decision.notes, *dict.fromkeys(notes)))
+    return list(dict.fromkeys(notes))
 
 
 def method_details(maps: Maps, kept: Kept, after: Maps | None = None) -> dict[str, Any]:
@@ -167,6 +152,7 @@ def case_record(explained: Explained, kept: Kept, extra: Mapping[str, int] | Non
     return {
         "n": len(cases),
         "digest": cases.digest,
+        "unordered_digest": cases.unordered_digest,
         "source": cases.source,
         "classes": dict(sorted(labels.items())),
         "kept": len(kept.indices),
@@ -204,46 +190,51 @@ def base_columns(explained: Explained, kept: Kept) -> dict[str, list[Any]]:
     return made
 
 
+def everyone(explained: Mapping[str, Explained], kept: Kept, mask: NDArray[np.bool_], reason: str) -> dict[str, Any]:
+    """Return a table of all cases in the order of their ids: what became of each, and what each subject made of it.
+
+    ``mask`` and ``reason`` are those of :func:`keep`; what is left out though the mask holds shares its cluster with a
+    kept image.
+    """
+    one = next(iter(explained.values()))
+    cases = one.cases
+    order = sorted(range(len(cases)), key=lambda i: cases.ids[i])
+    inside = {int(i) for i in kept.indices}
+    made: dict[str, Any] = {
+        "id": [cases.ids[i] for i in order],
+        "label": [cases.labels[i] for i in order],
+        "fate": ["kept" if i in inside else SAME_CLUSTER if mask[i] else reason for i in order],
+    }
+    for name, values in (("cluster", cases.clusters), ("group", cases.groups)):
+        if values is not None:
+            made[name] = [values[i] for i in order]
+    for role, subject in explained.items():
+        tail = "" if len(explained) == 1 else f"_{role}"
+        made[f"predicted{tail}"] = [int(subject.predicted[i]) for i in order]
+        made[f"correct{tail}"] = [bool(subject.correct[i]) for i in order]
+    return made
+
+
+def worst_order(badness: Floats) -> list[int]:
+    """Return positions from worst to best; NaN, an unusable map, is worst, and -inf is left out."""
+    filled = np.where(np.isnan(badness), np.inf, badness)
+    return [int(i) for i in np.argsort(-filled, kind="stable") if filled[i] > -np.inf]
+
+
 def worst_rows(
     explained: Explained, kept: Kept, badness: Floats, columns: Mapping[str, Sequence[float] | Floats]
-) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return positions in ``kept`` of the worst images (NaN, an unusable map, is worst) and their rows."""
-    filled = np.where(np.isnan(badness), np.inf, badness)
-    order = [int(i) for i in np.argsort(-filled, kind="stable")[:WORST]]
-    rows = [
+) -> list[dict[str, Any]]:
+    """Return a row for each of the worst images: id, label, values."""
+    return [
         {
             "id": explained.cases.ids[kept.indices[i]],
             "label": explained.cases.class_name(explained.cases.labels[kept.indices[i]]),
             "values": {title: float(values[i]) for title, values in columns.items()},
         }
-        for i in order
+        for i in worst_order(badness)[:WORST]
     ]
-    return order, rows
 
 
-def draw(
-    path: Path,
-    explained: Explained,
-    kept: Kept,
-    rows: Sequence[int],
-    maps: Sequence[Maps],
-    titles: Sequence[str],
-    captions: Sequence[Sequence[str]],
-    heading: str,
-) -> Path | None:
-    """Write a sheet of the images at positions ``rows`` of ``kept`` beside their maps; None if there are none."""
-    from pytest_saliency.report.pictures import PictureRow, write_sheet
-
-    if not rows:
-        return None
-    made = []
-    for row, caption in zip(rows, captions, strict=True):
-        index = int(kept.indices[row])
-        made.append(
-            PictureRow(
-                image=explained.pixels(index).numpy(),
-                maps=tuple(one.values[index].numpy() for one in maps),
-                caption=tuple(caption),
-            )
-        )
-    return write_sheet(path, made, ("image", *titles), heading)
+def layer_maps(kept: Kept, **maps: Maps) -> dict[str, NDArray[Any]]:
+    """Return the maps of the kept images at layer resolution by name, as float32 (n, *S)."""
+    return {name: one.values[kept.indices].numpy() for name, one in maps.items()}

@@ -114,7 +114,6 @@ def readouts(
     after: Explained,
     parameters: NoSemanticDriftParameters,
     kept: Kept,
-    everyone: Kept,
     size: tuple[int, ...],
 ) -> dict[str, Any]:
     """Return what every drift record carries beside the decision.
@@ -130,9 +129,10 @@ def readouts(
         area = macro_auc_of(scores, labels)
         performance[role] = {"accuracy": accuracy(scores, labels), "macro_auc": area.value, "note": area.reason}
     a, b = before.maps(parameters.method, "label"), after.maps(parameters.method, "label")
-    overall = measure(a, b, everyone.indices, parameters.top_fraction, size)
+    order = np.asarray(sorted(range(len(labels)), key=lambda i: before.cases.ids[i]), dtype=np.int64)
+    overall = measure(a, b, order, parameters.top_fraction, size)
     top = np.sort(before.logits.double().softmax(1).numpy(), axis=1)
-    margin = (top[:, -1] - top[:, -2])[everyone.indices]
+    margin = (top[:, -1] - top[:, -2])[order]
     low = np.argsort(margin, kind="stable")[: max(1, round(LOW_MARGIN * len(margin)))]
     methods = {}
     for name in GRADIENT_METHODS:

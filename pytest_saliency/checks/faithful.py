@@ -7,9 +7,8 @@ softmax drop of CASE (arXiv 2506.07327, Table III) is reported beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +16,13 @@ from pydantic import Field, field_validator, model_validator
 from pytest_saliency.checks.parameters import Method, OpenShare, Parameters, method_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.decision import Decision
+    from pytest_saliency.decide.faithful import SwapBlock
     from pytest_saliency.engine.explained import Explained
 
 FillName = Literal["blur", "mean", "zero", "noisy_linear"]
@@ -99,27 +104,27 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     from pytest_saliency.checks import common, swap
     from pytest_saliency.checks.curves import curves
     from pytest_saliency.checks.curves import planned as planned_curves
+    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
-    from pytest_saliency.decide.faithful import SwapBlock, decide, make_blocks
+    from pytest_saliency.decide.faithful import make_blocks
 
     one = explained["model"]
     own = one.maps(parameters.method, "top1")
-    everything = np.ones(len(one.cases), dtype=bool)
-    kept = common.keep(one, one.correct if parameters.keep == "correct" else everything, "not correct")
+    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(own, kept)
-    seed = common.seed_of(parameters.criterion, one, check)
+    seed = seed_of(parameters, one.cases.unordered_digest, check)
     kept, repeats = swap.one_per_cluster(one, kept, seed)
     watch = common.clock()
     predicted = one.predicted[kept.indices]
-    classes = predicted if parameters.blocks == "within_class" else np.zeros_like(predicted)
-    blocks = make_blocks(classes, seed)
+    blocks = make_blocks(_classes(parameters, predicted), seed)
     others = {name: one.maps(name, "top1") for name in parameters.against or ()}
     blocked = sorted(i for block in blocks for i in block)
     planned = swap.planned(blocks, parameters.fill, others)
     if parameters.steps:
         usable = int(own.ok[kept.indices[blocked]].sum())
         planned += len(parameters.fill) * planned_curves(usable, parameters.steps)
-    undefined = ~own.ok[kept.indices]
     fills: tuple[str, ...] = parameters.fill
 
     def score() -> dict[str, Any]:
@@ -127,34 +132,10 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
 
     what = swap.identifying(kept, blocks, own, others, fills, parameters.top_k, seed)
     scored = swap.Scored.from_arrays(one.remember("swap", what, score))
-    grouped = {
-        fill: [SwapBlock(block, scored.drops[fill][b], undefined[list(block)]) for b, block in enumerate(blocks)]
-        for fill in fills
-    }
-    with watch.stage("decide"):
-        against = None
-        if others:
-            against = {
-                name: {fill: (scored.own[fill][blocked], scored.other[name][fill][blocked]) for fill in fills}
-                for name in others
-            }
-        decision = decide(
-            grouped,
-            min_advantage=parameters.min_advantage,
-            alpha=parameters.alpha,
-            max_undefined=parameters.max_undefined,
-            against=against,
-            max_disadvantage=parameters.max_disadvantage,
-            softmax_drop={fill: scored.softmax[fill][blocked] for fill in fills},
-            counts={"kept": len(kept.indices), "in blocks": len(blocked)},
-            seed=seed,
-        )
     drawn = {}
     if parameters.steps:
         chosen = kept.indices[blocked]
         drawn = {fill: curves(one, parameters.method, "top1", fill, parameters.steps, chosen, seed) for fill in fills}
-        read = {fill: found.means() for fill, found in drawn.items()}
-        decision = replace(decision, readouts={**decision.readouts, "curves": read})
     columns = common.base_columns(one, kept)
     columns |= {"class": predicted.tolist(), "status": own.status[kept.indices].tolist()}
     place = {i: b for b, block in enumerate(blocks) for i in block}
@@ -168,23 +149,27 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
             column = np.full(len(kept.indices), np.nan)
             column[blocked] = values
             columns[f"{measure}[{fill}]"] = column.tolist()
+    inputs = {
+        "size": list(one.input_size),
+        "curves": {fill: found.means() for fill, found in drawn.items()} or None,
+        "warnings": common.warnings_of(kept, own, *others.values()),
+    }
+    numbers = Numbers.made(columns, common.everyone(explained, kept, mask, "not correct"), inputs, seed)
+    with watch.stage("decide"):
+        made = decision(parameters, numbers)
+    undefined = ~own.ok[kept.indices]
     advantage = np.full(len(kept.indices), np.nan)
+    grouped = _grouped(parameters, numbers, blocks)
     for b, block in enumerate(blocks):
         advantage[list(block)] = np.mean([grouped[fill][b].advantages() for fill in fills], axis=0)
     badness = np.where(np.isnan(advantage) & ~undefined, -np.inf, -advantage)
-    worst, table = common.worst_rows(one, kept, badness, {"advantage": advantage})
 
-    def pictures(path: Path) -> Path | None:
-        captions = [
-            [
-                one.cases.ids[kept.indices[i]],
-                f"predicted {one.cases.class_name(int(predicted[i]))}",
-                f"advantage {advantage[i]:.2f}",
-            ]
-            for i in worst
+    def caption(i: int) -> list[str]:
+        return [
+            one.cases.ids[kept.indices[i]],
+            f"predicted {one.cases.class_name(int(predicted[i]))}",
+            f"advantage {advantage[i]:.2f}",
         ]
-        heading = f"{check}: {decision.verdict}, {own.method}"
-        return common.draw(path, one, kept, worst, [own], ["map"], captions, heading)
 
     return Result(
         kind="faithful",
@@ -192,16 +177,77 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         method=own.method,
         method_version=own.version,
         method_details=common.method_details(own, kept),
-        decision=common.with_warnings(decision, kept, own, *others.values()),
+        decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
         cases=common.case_record(one, kept, repeats),
-        per_image=columns,
-        worst=table,
+        numbers=numbers,
+        worst=common.worst_rows(one, kept, badness, {"advantage": advantage}),
         execution={
             **common.execution_record(explained, watch.seconds),
             "planned_images": planned,
             "scored_images": scored.images + sum(found.images for found in drawn.values()),
         },
-        pictures=pictures,
+        gallery=Gallery(one, kept, badness, (own,), ("map",), caption, f"{check}: {made.verdict}, {own.method}"),
+        maps=lambda: common.layer_maps(kept, top1=own),
     )
+
+
+def decision(parameters: FaithfulParameters, numbers: Numbers) -> Decision:
+    """Decide from the numbers of a run, or of a record; the blocks are drawn again from the seed."""
+    import numpy as np
+
+    from pytest_saliency.decide.faithful import decide, make_blocks
+
+    classes = _classes(parameters, np.asarray(numbers.per_image["class"], dtype=np.int64))
+    blocks = make_blocks(classes, numbers.seed)
+    blocked = sorted(i for block in blocks for i in block)
+    grouped = _grouped(parameters, numbers, blocks)
+    fills: tuple[str, ...] = parameters.fill
+    own = {fill: np.full(len(classes), np.nan) for fill in fills}
+    for fill in fills:
+        for block in grouped[fill]:
+            own[fill][list(block.rows)] = np.diag(block.drops)
+    against = {
+        name: {fill: (own[fill][blocked], numbers.column(f"drop_of_{name}[{fill}]")[blocked]) for fill in fills}
+        for name in parameters.against or ()
+    }
+    made = decide(
+        grouped,
+        min_advantage=parameters.min_advantage,
+        alpha=parameters.alpha,
+        max_undefined=parameters.max_undefined,
+        against=against or None,
+        max_disadvantage=parameters.max_disadvantage,
+        softmax_drop={fill: numbers.column(f"softmax_drop[{fill}]")[blocked] for fill in fills},
+        counts={"kept": len(classes), "in blocks": len(blocked)},
+        seed=numbers.seed,
+    )
+    if numbers.inputs["curves"] is not None:
+        made = replace(made, readouts={**made.readouts, "curves": numbers.inputs["curves"]})
+    return numbers.noted(made)
+
+
+def _classes(parameters: FaithfulParameters, predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what blocks are drawn within."""
+    return predicted if parameters.blocks == "within_class" else predicted * 0
+
+
+def _grouped(
+    parameters: FaithfulParameters, numbers: Numbers, blocks: Sequence[Sequence[int]]
+) -> dict[str, list[SwapBlock]]:
+    """Return the swap blocks by fill."""
+    import numpy as np
+
+    from pytest_saliency.checks.numbers import floats
+    from pytest_saliency.decide.faithful import SwapBlock
+
+    unusable = np.asarray([status != "ok" for status in numbers.per_image["status"]], dtype=bool)
+    made: dict[str, list[SwapBlock]] = {}
+    for fill in parameters.fill:
+        rows = numbers.per_image[f"drops[{fill}]"]
+        made[fill] = [
+            SwapBlock(tuple(block), np.stack([floats(rows[i]) for i in block]), unusable[list(block)])
+            for block in blocks
+        ]
+    return made

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,7 +16,9 @@ from pydantic import Field, model_validator
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
 
 LIMITS = (
@@ -27,6 +28,7 @@ LIMITS = (
     "max_concentration_change",
     "max_accuracy_drop",
 )
+MEASURES = ("iou_drop", "displacement", "correlation", "concentration_change")
 
 
 class NoSemanticDriftParameters(Parameters):
@@ -69,47 +71,23 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     import numpy as np
 
     from pytest_saliency.checks import common, drift
+    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
-    from pytest_saliency.decide.drift import decide
-    from pytest_saliency.decide.tolerance import tolerance_of
     from pytest_saliency.measure.regions import region_size
 
     before, after = explained["before"], explained["after"]
     drift.same_cases(before, after)
     mask, target = drift.kept_mask(before, after, parameters.keep)
     kept = common.keep(before, mask, drift.WHY[parameters.keep])
-    everyone = common.keep(before, np.ones_like(mask), "")
     a, b = before.maps(parameters.method, target), after.maps(parameters.method, target)
     common.refuse_degenerate(a, kept)
     size = drift.common_size(before, after)
+    rows = kept.indices
     watch = common.clock()
     with watch.stage("measure"):
-        values = drift.measure(a, b, kept.indices, parameters.top_fraction, size)
-        readouts = drift.readouts(before, after, parameters, kept, everyone, size)
-    limits = {name: getattr(parameters, name) for name in LIMITS if getattr(parameters, name) is not None}
-    given = dict(values)
-    if "max_accuracy_drop" in limits:
-        change = before.correct.astype(np.float64) - after.correct.astype(np.float64)
-        given["accuracy_drop"] = change[everyone.indices]
-    region = region_size(parameters.top_fraction, prod(size))
-    with watch.stage("decide"):
-        decision = decide(
-            given,
-            limits=limits,
-            tolerances={name: tolerance_of(name, region) for name in given},
-            alpha=parameters.alpha,
-            max_undefined=parameters.max_undefined,
-            max_drifted_share=parameters.max_drifted_share,
-            min_kept=parameters.min_kept,
-            kept=len(kept.indices),
-            total=kept.total,
-            clusters=common.clusters_of(before, kept),
-            all_clusters=common.clusters_of(before, everyone),
-            blank_after=int((a.ok & ~b.ok)[kept.indices].sum()),
-            readouts=readouts,
-            seed=common.seed_of(parameters, before, check),
-        )
-    rows = kept.indices
+        values = drift.measure(a, b, rows, parameters.top_fraction, size)
+        readouts = drift.readouts(before, after, parameters, kept, size)
     columns = common.base_columns(before, kept)
     columns |= {
         "class": a.classes[rows].tolist(),
@@ -117,21 +95,29 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         "status_after": b.status[rows].tolist(),
         **{name: column.tolist() for name, column in values.items()},
     }
+    inputs = {
+        "size": list(size),
+        "region": region_size(parameters.top_fraction, prod(size)),
+        "readouts": readouts,
+        "warnings": common.warnings_of(kept, a, b),
+    }
+    numbers = Numbers.made(
+        columns,
+        common.everyone(explained, kept, mask, drift.WHY[parameters.keep]),
+        inputs,
+        seed_of(parameters, before.cases.unordered_digest, check),
+    )
+    with watch.stage("decide"):
+        made = decision(parameters, numbers)
     titles = {"IoU": 1.0 - values["iou_drop"], "shift": values["displacement"], "correlation": values["correlation"]}
-    badness = drift.badness(values, limits)
-    worst, table = common.worst_rows(before, kept, badness, titles)
+    badness = drift.badness(values, _limits(parameters))
 
-    def pictures(path: Path) -> Path | None:
-        captions = [
-            [
-                before.cases.ids[rows[i]],
-                before.cases.class_name(int(a.classes[rows[i]])),
-                *(f"{title} {column[i]:.2f}" for title, column in titles.items()),
-            ]
-            for i in worst
+    def caption(i: int) -> list[str]:
+        return [
+            before.cases.ids[rows[i]],
+            before.cases.class_name(int(a.classes[rows[i]])),
+            *(f"{title} {column[i]:.2f}" for title, column in titles.items()),
         ]
-        heading = f"{check}: {decision.verdict}, {a.method}, {before.subject.name} to {after.subject.name}"
-        return common.draw(path, before, kept, worst, [a, b], ["map before", "map after"], captions, heading)
 
     return Result(
         kind="no_semantic_drift",
@@ -139,12 +125,56 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         method=a.method,
         method_version=a.version,
         method_details=common.method_details(a, kept, b),
-        decision=common.with_warnings(decision, kept, a, b),
+        decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"before": before.identity(), "after": after.identity()},
         cases=common.case_record(before, kept),
-        per_image=columns,
-        worst=table,
+        numbers=numbers,
+        worst=common.worst_rows(before, kept, np.asarray(badness), titles),
         execution=common.execution_record(explained, watch.seconds),
-        pictures=pictures,
+        gallery=Gallery(
+            before,
+            kept,
+            badness,
+            (a, b),
+            ("map before", "map after"),
+            caption,
+            f"{check}: {made.verdict}, {a.method}, {before.subject.name} to {after.subject.name}",
+        ),
+        maps=lambda: common.layer_maps(kept, before=a, after=b),
     )
+
+
+def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decision:
+    """Decide from the numbers of a run, or of a record."""
+    from pytest_saliency.checks.numbers import floats
+    from pytest_saliency.decide.drift import decide
+    from pytest_saliency.decide.tolerance import tolerance_of
+
+    given = {name: numbers.column(name) for name in MEASURES}
+    limits = _limits(parameters)
+    if "max_accuracy_drop" in limits:
+        everyone = numbers.everyone
+        given["accuracy_drop"] = floats(everyone["correct_before"]) - floats(everyone["correct_after"])
+    statuses = zip(numbers.per_image["status_before"], numbers.per_image["status_after"], strict=True)
+    made = decide(
+        given,
+        limits=limits,
+        tolerances={name: tolerance_of(name, int(numbers.inputs["region"])) for name in given},
+        alpha=parameters.alpha,
+        max_undefined=parameters.max_undefined,
+        max_drifted_share=parameters.max_drifted_share,
+        min_kept=parameters.min_kept,
+        kept=len(numbers.per_image["id"]),
+        total=len(numbers.everyone["id"]),
+        clusters=numbers.clusters(),
+        all_clusters=numbers.all_clusters(),
+        blank_after=sum(a == "ok" != b for a, b in statuses),
+        readouts=numbers.inputs["readouts"],
+        seed=numbers.seed,
+    )
+    return numbers.noted(made)
+
+
+def _limits(parameters: NoSemanticDriftParameters) -> dict[str, float]:
+    return {name: getattr(parameters, name) for name in LIMITS if getattr(parameters, name) is not None}

@@ -44,6 +44,11 @@ class Parameters(BaseModel):
         default=0.05, description="more images without a usable map than this share block PASS"
     )
 
+    @property
+    def criterion(self) -> Parameters:
+        """What the verdict depends on: all parameters, less those that only ask for more to read."""
+        return self
+
     @field_validator("method")
     @classmethod
     def _method_is_a_name(cls, value: str) -> str:

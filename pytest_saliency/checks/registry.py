@@ -13,7 +13,9 @@ from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
 from pytest_saliency.checks.parameters import Parameters
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
 
 ONE = ("model",)
@@ -44,6 +46,12 @@ class Kind:
         work: Any = import_module(f"pytest_saliency.checks.{self.name}").run
         result: Result = work(explained, parameters, check or self.name)
         return result
+
+    def decide(self, parameters: Parameters, numbers: Numbers) -> Decision:
+        """Decide from numbers alone, which a record keeps; torch stays out."""
+        work: Any = import_module(f"pytest_saliency.checks.{self.name}").decision
+        decision: Decision = work(parameters, numbers)
+        return decision
 
 
 KINDS: Mapping[str, Kind] = {

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from pytest_saliency.decide.decision import Decision, Measure, plain
 from pytest_saliency.decide.verdict import Verdict
+from pytest_saliency.records.record import FORMAT
 
-RECORD_FORMAT = 1
+if TYPE_CHECKING:
+    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.numbers import Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +35,14 @@ class Result:
         Every resolved value of the criterion.
     subjects, cases, execution
         Identity of models, layers and images; device, passes, seconds.
-    per_image
-        Columns of per-image numbers, ordered by case id; enough to decide again.
+    numbers
+        What the decision was made from; enough to make it again.
     worst
         The images that speak most against the criterion: id, label, values.
-    pictures
-        Draws them into a PNG at a path and returns it.
+    gallery
+        Draws images beside their maps, for the terminal's sheet and the report.
+    maps
+        Returns the maps of the kept images at layer resolution, by name.
     """
 
     kind: str
@@ -47,16 +53,22 @@ class Result:
     parameters: Mapping[str, Any]
     subjects: Mapping[str, Mapping[str, Any]]
     cases: Mapping[str, Any]
-    per_image: Mapping[str, Sequence[Any]]
+    numbers: Numbers
     worst: Sequence[Mapping[str, Any]]
     execution: Mapping[str, Any]
     method_details: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Callable[[Path], Path | None] | None = field(default=None, repr=False)
+    gallery: Gallery | None = field(default=None, repr=False)
+    maps: Callable[[], Mapping[str, NDArray[Any]]] | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> Verdict:
         """PASS, FAIL or INCONCLUSIVE."""
         return self.decision.verdict
+
+    @property
+    def per_image(self) -> Mapping[str, Sequence[Any]]:
+        """Columns of numbers over the kept images, in the order of their ids."""
+        return self.numbers.per_image
 
     @property
     def headline(self) -> str:
@@ -72,7 +84,7 @@ class Result:
         """Return the record as plain JSON; the plugin adds contract, item and source."""
         made: dict[str, Any] = plain(
             {
-                "format": RECORD_FORMAT,
+                "format": FORMAT,
                 "check": self.check,
                 "kind": self.kind,
                 "verdict": self.verdict.value,
@@ -82,9 +94,13 @@ class Result:
                 "cases": self.cases,
                 "method": {"name": self.method, "version": self.method_version, **self.method_details},
                 "execution": self.execution,
-                "per_image": self.per_image,
+                "per_image": self.numbers.per_image,
+                "everyone": self.numbers.everyone,
+                "inputs": self.numbers.inputs,
                 "worst": self.worst,
                 "pictures": [],
+                "gallery": [],
+                "maps": None,
                 "seed": f"{self.decision.seed:016x}",
             }
         )

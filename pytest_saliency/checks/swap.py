@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytest_saliency.checks.changes import ChangedScores, noise_of, told, untouched_scores
-from pytest_saliency.checks.common import Floats, Kept
+from pytest_saliency.checks.common import SAME_CLUSTER, Floats, Kept
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
@@ -97,7 +97,7 @@ def one_per_cluster(explained: Explained, kept: Kept, seed: int) -> tuple[Kept, 
             chosen.append(int(position))
     left_out = len(kept.indices) - len(chosen)
     indices = kept.indices[sorted(chosen)]
-    return Kept(indices, kept.total, kept.dropped), {"another image of the same cluster": left_out} if left_out else {}
+    return Kept(indices, kept.total, kept.dropped), {SAME_CLUSTER: left_out} if left_out else {}
 
 
 def planned(blocks: Blocks, fills: Collection[str], others: Collection[str]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 PACKAGES = ("pytest-saliency", "pytest", "torch", "torchvision", "numpy", "scipy")
 
 
@@ -66,6 +66,8 @@ def complete(record: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
         "source": None if setting.source is None else setting.source.to_dict(),
         "execution": execution,
         "pictures": list(record.get("pictures") or ()),
+        "gallery": list(record.get("gallery") or ()),
+        "maps": record.get("maps"),
         "notes": [*(record.get("notes") or ()), *setting.notes],
     }
 

@@ -85,8 +85,8 @@ def draw(result: Result, record: dict[str, Any], config: pytest.Config, node: st
     from pytest_saliency.errors import SaliencyError
     from pytest_saliency.session import Settings
 
-    pictures = getattr(result, "pictures", None)
-    if pictures is None:
+    gallery = result.gallery
+    if gallery is None:
         return
     try:
         wanted = Settings.of(config).images
@@ -101,12 +101,17 @@ def draw(result: Result, record: dict[str, Any], config: pytest.Config, node: st
         return
     try:
         folder = cache.mkdir("saliency")
-        drawn = pictures(folder / f"{file_name(node)}.png")
+        drawn = gallery.sheet(folder / f"{file_name(node)}.png")
+        tiles = gallery.tiles(folder / file_name(node))
     except Exception as error:
         record["notes"].append(f"no pictures kept: {type(error).__name__}: {error}")
         return
     if drawn is not None:
         record["pictures"].append(below_root(Path(drawn), config))
+    for row in tiles:
+        for tile in row["tiles"]:
+            tile["path"] = below_root(Path(tile["path"]), config)
+    record["gallery"] = tiles
 
 
 def file_name(node: str) -> str:

@@ -22,6 +22,9 @@ STRENGTH = 0.90
 SUBDUED = (0.12, 0.80)
 """Black and white of the image beneath a map: less contrast, so that the same value looks alike everywhere."""
 
+LOST, GAINED = (0.99, 0.75, 0.20), (0.10, 0.16, 0.62)
+"""Where the first of two maps was stronger, and where the second is; one light, one dark."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -134,3 +137,25 @@ def map_tile(image: NDArray[Any], values: NDArray[Any] | None) -> Tile:
     base = np.repeat(SUBDUED[0] + (SUBDUED[1] - SUBDUED[0]) * grey[..., None], 3, axis=-1)
     opacity = STRENGTH * np.sqrt(share)[..., None]
     return Tile(picture(base * (1.0 - opacity) + colours(share) * opacity), "", name)
+
+
+def difference_tile(image: NDArray[Any], before: NDArray[Any] | None, after: NDArray[Any] | None) -> Tile:
+    """Return what two maps do not share, each scaled by its own maximum: orange where the first is stronger, blue
+    where the second is; the colours differ in lightness too, so that they can be told apart in greyscale."""
+    grey = greyscale(clean(image))
+    (first, word), (second, other) = rectified(before), rectified(after)
+    if first is None or second is None:
+        return Tile(map_tile(image, None).pixels, f"{word or other} map", "")
+    name = ""
+    if grey.ndim == 3:
+        index = fullest_slice(first, grey.shape[0])
+        name = _named(index, grey.shape[0])
+        first, second = (_topped(linear(one, grey.shape))[index] for one in (first, second))
+        grey = grey[index]
+    else:
+        first, second = (_topped(linear(one, grey.shape)) for one in (first, second))
+    change = (second - first)[..., None]
+    base = np.repeat(SUBDUED[0] + (SUBDUED[1] - SUBDUED[0]) * grey[..., None], 3, axis=-1)
+    colour = np.where(change < 0.0, np.asarray(LOST), np.asarray(GAINED))
+    opacity = STRENGTH * np.sqrt(np.abs(change))
+    return Tile(picture(base * (1.0 - opacity) + colour * opacity), "", name)

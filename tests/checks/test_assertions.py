@@ -48,8 +48,8 @@ def test_the_record_is_json_and_the_picture_is_drawn(sound: Explained, tuned: Ex
         assert len(record["per_image"]["id"]) == record["cases"]["kept"] == len(sound.cases)
         assert record["criterion"]["alpha"] == 0.05
         assert all(len(one["state_sha256"]) == 64 for one in record["subjects"].values())
-        assert result.pictures is not None
-        path = result.pictures(tmp_path / f"{result.kind}.png")
+        assert result.gallery is not None
+        path = result.gallery.sheet(tmp_path / f"{result.kind}.png")
         assert path is not None
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 

@@ -55,7 +55,7 @@ def test_a_pass_next_to_its_limit_is_marked(sound: Explained, tuned: Explained) 
     else:
         pytest.fail("no limit next to its own bound was found")
     record = json.loads(json.dumps(near.to_record(), allow_nan=False))
-    assert record["format"] == 1
+    assert record["format"] == 2
     assert record["decision"]["within_tolerance"]["verdicts"] == ["PASS", "INCONCLUSIVE"]
     assert measured_text(record).endswith(NEAR_LIMIT)
     assert sum("it could also be INCONCLUSIVE" in note for note in record["decision"]["notes"]) == 1

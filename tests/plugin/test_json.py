@@ -47,7 +47,7 @@ def test_a_record_says_what_was_declared_measured_and_run(pytester: pytest.Pytes
         [f"saliency: records written to {pytester.path / 'deep/er/run.json'}"]
     )
     document = read(pytester.path / "deep/er/run.json")
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["run"]["exit_status"] == pytest.ExitCode.TESTS_FAILED
     assert document["run"]["command"] == "pytest --saliency-json deep/er/run.json"
     assert document["run"]["started"] <= document["run"]["finished"]
