@@ -6,6 +6,7 @@ Exit codes: 0 all is well, 1 something was found or cannot be done, 2 the comman
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,32 @@ from pytest_saliency.errors import SaliencyError
 SUFFIXES = (".saliency.yaml", ".saliency.yml")
 
 
+COMMANDS = (
+    "baseline",
+    "lock",
+    "merge",
+    "plot",
+    "report",
+    "selftest",
+    "sign",
+    "summary",
+    "verify",
+    "waivers",
+)
+"""Commands with a file of their own, ``commands/NAME.py``, which is imported when the command is used."""
+
+
 class _Sentences(click.Group):
     """Turns what a user can mend into one sentence on stderr and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"pytest_saliency.commands.{cmd_name}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

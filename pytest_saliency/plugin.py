@@ -33,7 +33,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("cache", "PATH", None, "where passes are kept between runs (default: in pytest's cache)"),
         ("cache-size", "SIZE", None, "how large that may grow, as 500MB or 2GB (default 2GB)"),
         ("json", "PATH", None, "write one JSON file with the records of all checks"),
+        ("html", "PATH", None, "write a report for people: one HTML file with pictures, without scripts"),
         ("images", None, ("failed", "all", "none"), "for which checks pictures are kept (default failed)"),
+        ("bundle", "DIR", None, "write an evidence bundle, a new folder in DIR, which pytest-saliency verify checks"),
+        ("case-key", "VARIABLE", None, "replace image ids in the bundle by digests keyed with this variable's value"),
+        ("tester", "NAME", None, "who answers for this run (default: git's user.name)"),
+        ("waivers", "PATH", None, "the file of accepted failures (default saliency-waivers.yaml, if it is there)"),
+        (
+            "baseline",
+            None,
+            ("check", "new", "update"),
+            "write baselines: new ones only, or candidates for all that ran",
+        ),
+        ("baselines", "DIR", None, "where baselines are kept (default saliency-baselines)"),
     )
     for name, metavar, choices, text in options:
         flag, dest = f"--saliency-{name}", f"saliency_{name.replace('-', '_')}"
@@ -44,6 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(dest, f"as {flag}", default=None)
     for name, text in (
         ("no-cache", "keep nothing between runs, and use nothing that was kept"),
+        ("bundle-maps", "put maps and pictures into the bundle, which may hold patient data"),
+        ("github", "add a summary to the GitHub job, and annotations to its log"),
         ("durations", "show where the time went: images, passes and seconds of every stage"),
     ):
         flag, dest = f"--saliency-{name}", f"saliency_{name.replace('-', '_')}"
@@ -153,8 +167,10 @@ class _Gatherer:
 
     def _used(self) -> bool:
         """Whether a check ran, or a report was asked for (which then says that nothing ran)."""
-        asked = self._config.getoption("saliency_json") or self._config.getini("saliency_json")
-        return RUN_REPORT in self._config.stash or bool(asked)
+        asked = ("saliency_json", "saliency_html", "saliency_bundle")
+        return RUN_REPORT in self._config.stash or any(
+            self._config.getoption(name) or self._config.getini(name) for name in asked
+        )
 
     def _run_report(self) -> RunReport:
         if RUN_REPORT not in self._config.stash:

@@ -40,7 +40,6 @@ class Settings:
 
     device: str
     batch_size: int | Literal["auto"]
-    json: Path | None
     images: str
     allow_python: bool
     precision: Precision = "float32"
@@ -73,7 +72,6 @@ class Settings:
         return cls(
             device=_option(config, "device") or "auto",
             batch_size="auto" if batch == "auto" else int(batch),
-            json=json_path(config),
             images=images,
             allow_python=bool(config.getini("saliency_allow_python")),
             precision=precision,
@@ -82,15 +80,6 @@ class Settings:
             worker=_worker(config),
             workers=_workers(config),
         )
-
-
-def json_path(config: pytest.Config) -> Path | None:
-    """Return where the JSON report goes: from the command line relative to the cwd, from ini to the root."""
-    given = config.getoption("saliency_json")
-    if given:
-        return Path(os.path.normpath(config.invocation_params.dir / str(given)))
-    declared = config.getini("saliency_json")
-    return config.rootpath / str(declared) if declared else None
 
 
 def cache_path(config: pytest.Config) -> Path | None:

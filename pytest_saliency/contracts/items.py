@@ -147,29 +147,10 @@ class ContractItem(pytest.Function):
 
     def saliency_setting(self) -> Setting:
         """Return what the record of this check says beside its result."""
-        from pytest_saliency.contracts.policy import notes_of, policy_of
-        from pytest_saliency.records.record import Setting, Source
+        from pytest_saliency.contracts.settings import setting_of
         from pytest_saliency.report.attach import below_root
 
-        text = dict(enumerate(self.contract.text.splitlines(), start=1))
-        numbers = sorted({self.check.line, *self.check.lines.values()})
-        return Setting(
-            node=self.nodeid,
-            contract=self.contract.slug,
-            contract_sha256=self.contract.digest,
-            check=self.check.check,
-            kind=self.check.kind,
-            axes=self.check.axes,
-            requirement=self.check.requirement,
-            policy=policy_of(self.check),
-            notes=notes_of(self.check),
-            source=Source(
-                file=below_root(self.path, self.config),
-                line=self.check.line,
-                lines=self.check.lines,
-                snippet=tuple((number, text[number].rstrip()) for number in numbers if number in text),
-            ),
-        )
+        return setting_of(self.contract, self.check, self.nodeid, below_root(self.path, self.config))
 
     def _at(self, line: int) -> str:
         from pytest_saliency.report.longrepr import shown_path

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import json
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.hashing import to_json
 from pytest_saliency.records.record import FORMAT, versions
+from pytest_saliency.records.whole import write_text_whole
 
 GIT_SECONDS = 10
 
@@ -26,11 +27,17 @@ def run_document(
     finished: str,
     exit_status: int,
     root: Path,
+    tester: str | None = None,
 ) -> dict[str, Any]:
-    """Return the document of a run; records are sorted by node id and, within a node, stay in their order."""
+    """Return the document of a run; records are sorted by node id and, within a node, stay in their order.
+
+    ``tester``: the name of who answers for the run; without it git's ``user.name``.
+    """
     return {
         "format": FORMAT,
         "run": {
+            "id": uuid4().hex,
+            "tester": tester_of(tester, root),
             "command": command,
             "started": started,
             "finished": finished,
@@ -40,29 +47,40 @@ def run_document(
             "git": git_state(root),
         },
         "records": sorted(records, key=lambda record: str(record.get("node"))),
+        "waivers": [],
+        "locks": [],
+        "deviations": [],
     }
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
     """Return commit and dirtiness of the work tree at ``root``; None where there is no git or no commit."""
+    commit = _ask_git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _ask_git(root, "--no-optional-locks", "status", "--porcelain")
+    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+
+
+def _ask_git(root: Path, *words: str) -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-
-    def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(  # the program comes from PATH, the words are constants
-                [git, "-C", str(root), *words], capture_output=True, text=True, timeout=GIT_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    if commit is None:
+    try:
+        done = subprocess.run(  # the program comes from PATH, the words are constants
+            [git, "-C", str(root), *words], capture_output=True, text=True, timeout=GIT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    changes = ask("--no-optional-locks", "status", "--porcelain")
-    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+    return done.stdout if done.returncode == 0 else None
+
+
+def tester_of(name: str | None, root: Path) -> dict[str, str] | None:
+    """Return who ran the tests: as declared, else as git knows; None where neither says."""
+    if name:
+        return {"name": name, "source": "declared"}
+    known = _ask_git(root, "config", "user.name")
+    return {"name": known.strip(), "source": "git"} if known and known.strip() else None
 
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
@@ -73,29 +91,38 @@ def write_run(path: Path, document: Mapping[str, Any]) -> None:
     SaliencyError
         The file cannot be written; the message names the path and the reason.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(f"[Errno 21] Is a directory: '{path}'")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_json(document, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        readable = 0o666 & ~_umask()
-        Path(temporary).chmod(readable)  # mkstemp makes files that only their owner can read
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        write_text_whole(path, to_json(document, indent=1) + "\n")
+    except SaliencyError as error:
         raise SaliencyError(
-            f"the JSON report cannot be written to {path}: {error}. The outcome of the tests stands; choose another"
-            " path with --saliency-json."
+            f"JSON report: {error} The outcome of the tests stands; choose another path with --saliency-json."
         ) from error
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def read_run(path: Path) -> dict[str, Any]:
+    """Return the document of a run as :func:`write_run` wrote it.
+
+    Raises
+    ------
+    SaliencyError
+        There is no such file, it is no JSON, or not a run of a format that this release reads.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SaliencyError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise SaliencyError(
+            f"{path} is not the JSON of a run: {error}. Write one with pytest --saliency-json."
+        ) from None
+    if not isinstance(document, dict) or not isinstance(document.get("run"), dict):
+        raise SaliencyError(f"{path} is not a run's records. Write them with pytest --saliency-json.")
+    if document.get("format") != FORMAT:
+        raise SaliencyError(
+            f"{path} has format {document.get('format')!r}, and this release reads {FORMAT}; run the checks again, or"
+            " use the release that wrote it."
+        )
+    records = document.get("records")
+    if not isinstance(records, list) or not all(isinstance(row, dict) and "verdict" in row for row in records):
+        raise SaliencyError(f"{path} holds no list of records; write it again with pytest --saliency-json.")
+    return document

@@ -37,7 +37,9 @@ class Completer:
         item = self._item
         kept = item.stash.setdefault(RECORDS, [])
         record: dict[str, Any] = plain_json(complete(result.to_record(), setting_of(item)))
-        draw(result, record, item.config, f"{item.nodeid}#{len(kept)}" if kept else item.nodeid)
+        name = f"{item.nodeid}#{len(kept)}" if kept else item.nodeid
+        draw(result, record, item.config, name)
+        keep_maps(result, record, item.config, name)
         kept.append(record)
         item.user_properties.extend(properties(record))
         return record
@@ -112,6 +114,31 @@ def draw(result: Result, record: dict[str, Any], config: pytest.Config, node: st
         for tile in row["tiles"]:
             tile["path"] = below_root(Path(tile["path"]), config)
     record["gallery"] = tiles
+
+
+def keep_maps(result: Result, record: dict[str, Any], config: pytest.Config, node: str) -> None:
+    """Write the maps of ``result`` to a file where a baseline or a bundle with maps is made at the end of the run."""
+    from pytest_saliency.report.paths import option_flag, option_text
+
+    if result.maps is None:
+        return
+    for_bundle = option_text(config, "bundle") is not None and option_flag(config, "bundle-maps")
+    if not for_bundle and option_text(config, "baseline") not in ("new", "update"):
+        return
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        record["notes"].append("no maps kept: pytest's cache is off (-p no:cacheprovider)")
+        return
+    from pytest_saliency.errors import SaliencyError
+    from pytest_saliency.records.arrays import write_arrays
+
+    try:
+        path = cache.mkdir("saliency-maps") / f"{file_name(node)}.npz"
+        written = write_arrays(path, result.maps())
+    except (SaliencyError, OSError) as error:
+        record["notes"].append(f"no maps kept: {error}")
+        return
+    record["maps"] = {**written, "path": below_root(path, config)}
 
 
 def file_name(node: str) -> str:

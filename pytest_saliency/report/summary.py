@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.record import Setting, without_result
-from pytest_saliency.records.runfile import run_document, write_run
+from pytest_saliency.report.document import now
 from pytest_saliency.report.durations import duration_lines, notes_of, record_of, summary_line
 from pytest_saliency.report.measured import measured_text
 from pytest_saliency.report.terminal import describe_policy, headline_of
-from pytest_saliency.session import SALIENCY, json_path
+from pytest_saliency.session import SALIENCY
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN")
-
-
-def now() -> str:
-    """Return the time in UTC to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def records_of(report: pytest.TestReport) -> list[dict[str, Any]]:
@@ -56,8 +48,9 @@ class RunReport:
         self._config = config
         self._by_node: dict[str, list[dict[str, Any]]] = {}
         self._started = now()
-        self._written: str | None = None
-        self._problem: str | None = None
+        self._document: dict[str, Any] | None = None
+        self._lines: list[str] = []
+        self._problems: list[str] = []
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -83,25 +76,15 @@ class RunReport:
         return [without_result(setting, "ERROR", "the worker process died while this check ran")]
 
     def finish(self, session: pytest.Session, exit_status: int) -> bool:
-        """Write the JSON file if one was asked for; return False if that failed."""
-        path = json_path(self._config)
-        if path is None:
-            return True
-        document = run_document(
-            self.records,
-            command=shlex.join(["pytest", *map(str, self._config.invocation_params.args)]),
-            started=self._started,
-            finished=now(),
-            exit_status=exit_status,
-            root=self._config.rootpath,
-        )
-        try:
-            write_run(path, document)
-        except SaliencyError as error:
-            self._problem = str(error)
-            return False
-        self._written = str(path)
-        return True
+        """Write every report that was asked for; return False if one could not be written."""
+        from pytest_saliency.report.document import document_of
+        from pytest_saliency.report.outputs import write_outputs
+
+        document, problems = document_of(self.records, self._config, started=self._started, exit_status=exit_status)
+        self._document = document
+        self._lines, found = write_outputs(document, self._config)
+        self._problems = [*problems, *found]
+        return not self._problems
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
         """Write the verdicts in one line, then what is excused, then where the JSON file is."""
@@ -113,10 +96,21 @@ class RunReport:
             for line in self._excused(record):
                 terminal.write_line(f"saliency: {line}", yellow=True)
         self.write_costs(terminal)
-        if self._written:
-            terminal.write_line(f"saliency: records written to {self._written}")
-        if self._problem:
-            terminal.write_line(f"saliency: ERROR: {self._problem}", red=True)
+        for line in self._told():
+            terminal.write_line(f"saliency: {line}", yellow=True)
+        for line in self._lines:
+            terminal.write_line(line if line.startswith("::") else f"saliency: {line}")
+        for problem in self._problems:
+            terminal.write_line(f"saliency: ERROR: {problem}", red=True)
+
+    def _told(self) -> list[str]:
+        """Return what the run's document says of waivers and locks, which no single check tells."""
+        if self._document is None:
+            return []
+        from pytest_saliency.evidence.lock import lock_lines
+        from pytest_saliency.evidence.release import summary_lines
+
+        return [*summary_lines(self._document), *lock_lines(self._document)]
 
     def write_costs(self, terminal: pytest.TerminalReporter) -> None:
         """Write what the work wants the user to know and, if asked for, what it cost; also of what no check used."""

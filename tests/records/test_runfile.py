@@ -50,7 +50,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SaliencyError, match=r"cannot be written to .*run\.json: .*No space left.*outcome of the tests"):
+    with pytest.raises(SaliencyError, match=r"run\.json cannot be written: .*No space left.*outcome of the tests"):
         write_run(path, {"format": 1})
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]

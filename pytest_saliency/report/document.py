@@ -1,0 +1,136 @@
+"""The document of a run: all records, also of declared checks that did not run, and what qualifies them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_saliency.errors import ContractError, SaliencyError
+from pytest_saliency.records.record import without_result
+from pytest_saliency.records.runfile import run_document
+from pytest_saliency.report.paths import option_path, option_text
+
+WAIVERS = "saliency-waivers.yaml"
+
+Record = Mapping[str, Any]
+
+
+def now() -> str:
+    """Return the time in UTC to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def document_of(
+    records: Sequence[Record], config: pytest.Config, *, started: str, exit_status: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the document of the run that ends now, and what kept it from being complete."""
+    root, problems = config.rootpath, []
+    made = run_document(
+        [*records, *not_run(records, root)],
+        command=command_of(config.invocation_params.args, root),
+        started=started,
+        finished=now(),
+        exit_status=exit_status,
+        root=root,
+        tester=option_text(config, "tester"),
+    )
+    for add in (_waivers, _locks):
+        try:
+            add(made, config)
+        except SaliencyError as error:
+            problems.append(str(error))
+    made["deviations"] = deviations(made)
+    return made, problems
+
+
+def command_of(args: Iterable[object], root: Path) -> str:
+    """Return the command of the run, with paths below ``root`` relative to it: a record names no machine's folders."""
+    inside = f"{root}/"
+    return shlex.join(["pytest", *(str(arg).replace(inside, "") for arg in args)])
+
+
+def not_run(records: Sequence[Record], root: Path) -> list[dict[str, Any]]:
+    """Return a ``NOT_RUN`` record for every other check of the contracts that ran: left out by -k, -x or a node id."""
+    from pytest_saliency.contracts.contract import load_contract
+    from pytest_saliency.contracts.settings import settings_of
+
+    nodes = {str(record["node"]) for record in records}
+    files: dict[str, tuple[str, str]] = {}
+    for record in records:
+        if record.get("contract") and record.get("source"):
+            prefix = str(record["node"]).partition("::")[0]
+            files.setdefault(prefix, (str(record["source"]["file"]), str(record["contract_sha256"])))
+    made = []
+    for prefix, (file, digest) in files.items():
+        try:
+            contract = load_contract(root / file)
+        except ContractError:  # changed while the tests ran, which the bundle tells
+            continue
+        if contract.digest != digest:
+            continue
+        made += [
+            without_result(setting, "NOT_RUN", "declared, but not selected or not reached in this run")
+            for node, setting in settings_of(contract, prefix, file).items()
+            if node not in nodes
+        ]
+    return made
+
+
+def _waivers(document: dict[str, Any], config: pytest.Config) -> None:
+    from pytest_saliency.evidence.waivers import assess, load_waivers
+
+    path = option_path(config, "waivers") or config.rootpath / WAIVERS
+    if option_path(config, "waivers") is None and not path.exists():
+        return
+    document["waivers"] = assess(load_waivers(path), document["records"], datetime.now(UTC))
+
+
+def _locks(document: dict[str, Any], config: pytest.Config) -> None:
+    from pytest_saliency.evidence.lock import assess_locks
+
+    document["locks"] = assess_locks(document, config.rootpath)
+
+
+def deviations(document: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for everything that makes this run less than the declared one."""
+    run, records = document["run"], document["records"]
+    found = []
+    if run["git"] is None:
+        found.append("No commit is recorded: the checks did not run in a git work tree.")
+    elif run["git"]["dirty"] is not False:
+        found.append(f"The work tree had uncommitted changes at commit {run['git']['commit'][:12]}.")
+    if run["tester"] is None:
+        found.append("Nobody is named as tester.")
+    for verdict, words in (("ERROR", "could not be decided"), ("NOT_RUN", "did not run")):
+        nodes = [str(record["node"]) for record in records if record["verdict"] == verdict]
+        if nodes:
+            found.append(f"{_checks(len(nodes))} {words}: {', '.join(nodes)}.")
+    precisions = {str((record.get("execution") or {}).get("precision") or "float32") for record in records}
+    if precisions - {"float32"}:
+        found.append(f"Models ran in {', '.join(sorted(precisions - {'float32'}))} instead of float32.")
+    for record in records:
+        policy = record.get("policy") or {}
+        if record["verdict"] in ("PASS", "NOT_RUN"):
+            continue
+        if policy.get("known_failure") and not policy["known_failure"].get("expired"):
+            found.append(f"{record['node']} is excused as a known failure: {policy['known_failure']['reason']}.")
+        elif policy.get("severity") == "warn":
+            found.append(f"{record['node']} only warns (severity warn).")
+        elif record["verdict"] == "INCONCLUSIVE" and policy.get("on_inconclusive") in ("warn", "skip"):
+            found.append(f"{record['node']} does not fail the run (on_inconclusive {policy['on_inconclusive']}).")
+    published = [
+        str(record["node"]) for record in records if (record.get("criterion") or {}).get("rule") == "published"
+    ]
+    if published:
+        found.append(f"Decided by the published rule alone: {', '.join(published)}.")
+    found += [lock["why"] for lock in document["locks"] if lock.get("state") == "changed"]
+    return found
+
+
+def _checks(count: int) -> str:
+    return f"{count} check{'s' if count != 1 else ''}"
