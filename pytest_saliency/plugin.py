@@ -7,7 +7,7 @@ imported when a contract is collected or a fixture is used.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_saliency.contracts.items import ContractFile
+    from pytest_saliency.records.baseline_handle import BaselineHandle
     from pytest_saliency.report.summary import RunReport
     from pytest_saliency.session import Saliency
 
@@ -79,6 +80,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "saliency(contract, check, kind): set on every check of a contract, by pytest-saliency.",
     )
     config.pluginmanager.register(_Gatherer(config), "saliency-gatherer")
+    if config.getoption("saliency_baseline") or config.getini("saliency_baseline"):
+        from pytest_saliency.records.baseline_mode import refuse_wrong_mode
+
+        refuse_wrong_mode(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ContractFile | None:
@@ -107,6 +112,14 @@ def saliency(request: pytest.FixtureRequest) -> Saliency:
 def saliency_device(saliency: Saliency) -> str:
     """The device of the run as text, as ``cpu`` or ``cuda``."""
     return saliency.device
+
+
+@pytest.fixture
+def saliency_baseline(request: pytest.FixtureRequest) -> Callable[[str], BaselineHandle]:
+    """Name the approved numbers that a test compares with: ``saliency_baseline("chest-sensitive")``."""
+    from pytest_saliency.records.baseline_handle import handles_for
+
+    return handles_for(request.node)
 
 
 @pytest.hookimpl(wrapper=True)
