@@ -1,4 +1,4 @@
-"""Instants as RFC 3339 writes them in UTC, and nothing else: a waiver must not live longer because a date was guessed."""
+"""Instants as RFC 3339 writes them in UTC, and nothing else: no waiver lives longer because its end was guessed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def read_instant(text: str) -> datetime:
     leap = second == 60
     if leap:
         if (hour, minute) != (23, 59) or not 1 <= month <= 12 or year < 1 or day != monthrange(year, month)[1]:
-            raise ValueError("must be an instant that exists: a second 60 comes only at the end of a month, at 23:59:60")
+            raise ValueError(
+                "must be an instant that exists: a second 60 comes only at the end of a month, at 23:59:60"
+            )
         second, micro = 59, 0
     try:
         return datetime(year, month, day, hour, minute, second, micro, tzinfo=UTC)

@@ -78,7 +78,9 @@ class WaiverSpec(BaseModel):
         if not self.bound:
             raise says("has an empty 'bound'; name each measure that may miss its limit, and how far")
         if same_person(self.requested_by, self.approved_by):
-            raise says(f"is approved by the person who asked for it ('{shown(self.approved_by)}'); another must approve")
+            raise says(
+                f"is approved by the person who asked for it ('{shown(self.approved_by)}'); another must approve"
+            )
         return self
 
 
@@ -146,6 +148,7 @@ def read_waivers(content: bytes, path: str) -> Waivers:
         if not isinstance(data.get("waivers"), tuple):
             what = got(data["waivers"]) if "waivers" in data else "no such key"
             findings.value(("waivers",), f"'waivers' must be a list, [] where there are none; got {what}")
+        _refuse_aliases(document, findings)
     elif not document.problems:
         findings.value((), f"a file of waivers is a mapping that starts with 'format: 1'; got {got(data)}")
     written: Sequence[Any] = data["waivers"] if isinstance(data, dict) and not findings.found else ()
@@ -153,13 +156,22 @@ def read_waivers(content: bytes, path: str) -> Waivers:
     inside = _by_waiver(document, starts)
     whole = [*findings.sorted(), *inside.pop(-1, ())]
     if whole:
-        rows = "".join(f"\n  {problem.line}:{problem.column}  {problem.message}" for problem in sorted(whole, key=_spot))
+        rows = "".join(
+            f"\n  {problem.line}:{problem.column}  {problem.message}" for problem in sorted(whole, key=_spot)
+        )
         raise WaiverFileError(f"{path} cannot be used as a file of waivers, and nothing is excused by it:{rows}")
     ids = Counter(entry["id"] for entry in written if isinstance(entry, Mapping) and isinstance(entry.get("id"), str))
     entries = tuple(
         _waiver(document, place, values, inside.get(place, ()), ids) for place, values in enumerate(written)
     )
     return Waivers(path, hashlib.sha256(content).hexdigest(), content, entries)
+
+
+def _refuse_aliases(document: Document, findings: Findings) -> None:
+    """Refuse values that are written once and used twice: each waiver must show all that was approved."""
+    for mark, count in Counter(document.marks.values()).items():
+        if count > 1:
+            findings.at(mark, "this value is used in several places through an alias; write it out in each")
 
 
 def _by_waiver(document: Document, starts: Sequence[Mark]) -> dict[int, list[Problem]]:
@@ -178,9 +190,7 @@ def _by_waiver(document: Document, starts: Sequence[Mark]) -> dict[int, list[Pro
     return found
 
 
-def _waiver(
-    document: Document, place: int, values: object, known: Sequence[Problem], ids: Mapping[str, int]
-) -> Waiver:
+def _waiver(document: Document, place: int, values: object, known: Sequence[Problem], ids: Mapping[str, int]) -> Waiver:
     path = ("waivers", place)
     given: Mapping[Any, Any] = values if isinstance(values, Mapping) else {}
     name = given["id"] if isinstance(given.get("id"), str) else f"number {place + 1}"
@@ -188,7 +198,9 @@ def _waiver(
     findings = Findings(document, dict.fromkeys(known))
     findings.validate(WaiverSpec, values, path, section)
     if ids.get(name, 0) > 1:
-        findings.value((*path, "id"), f"{ids[name]} waivers are named '{shown(name)}', and none of them excuses anything")
+        findings.value(
+            (*path, "id"), f"{ids[name]} waivers are named '{shown(name)}', and none of them excuses anything"
+        )
     instants = {key: _instant(findings, (*path, key), given.get(key), section) for key in INSTANTS}
     created, expires = instants["created"], instants["expires"]
     if created is not None and expires is not None and expires <= created:
