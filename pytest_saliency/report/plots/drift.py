@@ -1,0 +1,46 @@
+"""``no_semantic_drift``: how the change of the maps is spread over the images, one plot a measure."""
+
+from __future__ import annotations
+
+from pytest_saliency.report.plots.columns import Record, by_unit, column
+from pytest_saliency.report.plots.histogram import Series, histogram
+from pytest_saliency.report.plots.marks import marks_of
+from pytest_saliency.report.plots.plot import Plot
+
+MEASURES = (
+    ("iou_drop", "IoU drop", "1 − IoU of the top regions before and after (0: the same)", (0.0, 1.0)),
+    ("displacement", "displacement", "shift of the centre of mass / image diagonal (0: none)", (0.0, 1.0)),
+    ("correlation", "pattern correlation", "correlation of the maps before and after (1: the same)", (-1.0, 1.0)),
+    (
+        "concentration_change",
+        "concentration change",
+        "change of the mass share in the top 10 % (0: none)",
+        (-1.0, 1.0),
+    ),
+)
+
+
+def drift_plots(record: Record) -> list[Plot]:
+    """Return a histogram for each measured column, with its limit where one is declared; none for other kinds."""
+    if record.get("kind") != "no_semantic_drift":
+        return []
+    made = []
+    for name, title, label, between in MEASURES:
+        values = column(record, name)
+        if values is None:
+            continue
+        found, unit = by_unit(record, values)
+        marks = marks_of(record, name, "mean")
+        plot = histogram(
+            name.replace("_", "-"),
+            f"{title[0].upper()}{title[1:]} between before and after",
+            label,
+            Series(title, found),
+            marks,
+            unit=unit,
+            between=between,
+            note="" if marks.limit is not None else "no limit declared",
+        )
+        if plot is not None:
+            made.append(plot)
+    return made

@@ -1,0 +1,41 @@
+"""Every plot of a record. A new one is one file in this room and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pytest_saliency.report.plots.activity import activity_plots
+from pytest_saliency.report.plots.agreement import agreement_plots
+from pytest_saliency.report.plots.curves import curve_plots
+from pytest_saliency.report.plots.drift import drift_plots
+from pytest_saliency.report.plots.drops import advantage_plots
+from pytest_saliency.report.plots.plot import Plot
+
+PLOTS: tuple[Callable[[Mapping[str, Any]], list[Plot]], ...] = (
+    agreement_plots,
+    drift_plots,
+    advantage_plots,
+    curve_plots,
+    activity_plots,
+)
+
+
+def plots_of(record: Mapping[str, Any]) -> list[Plot]:
+    """Return the plots of a record, in the order in which a report shows them; none where it reached no verdict.
+
+    What a damaged record lacks is left out. The same record gives the same bytes.
+    """
+    if not isinstance(record.get("decision"), Mapping):
+        return []
+    made: list[Plot] = []
+    taken: set[str] = set()
+    for draw in PLOTS:
+        for plot in draw(record):
+            name, number = plot.name, 2
+            while name in taken:
+                name, number = f"{plot.name}-{number}", number + 1
+            taken.add(name)
+            made.append(replace(plot, name=name))
+    return made
