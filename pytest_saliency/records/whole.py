@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -41,7 +41,8 @@ def write_bytes_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise SaliencyError(f"{path} cannot be written: {error}. What was there before is untouched.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or never made because its folder is a file
+            temporary.unlink()
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def draw(result: Result, record: dict[str, Any], config: pytest.Config, node: st
     The verdict is what matters, so nothing that goes wrong while drawing may hide it.
     """
     from pytest_saliency.errors import SaliencyError
+    from pytest_saliency.report.paths import option_text
     from pytest_saliency.session import Settings
 
     gallery = result.gallery
@@ -104,7 +105,9 @@ def draw(result: Result, record: dict[str, Any], config: pytest.Config, node: st
     try:
         folder = cache.mkdir("saliency")
         drawn = gallery.sheet(folder / f"{file_name(node)}.png")
-        tiles = gallery.tiles(folder / file_name(node))
+        # Single tiles are for the report, which may be made from the records at any later time.
+        reported = any(option_text(config, name) for name in ("json", "html", "bundle"))
+        tiles = gallery.tiles(folder / file_name(node)) if reported else []
     except Exception as error:
         record["notes"].append(f"no pictures kept: {type(error).__name__}: {error}")
         return

@@ -24,7 +24,7 @@ def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """Drop what may differ between two runs: times, how passes were shared, and the command line."""
     for record in document["records"]:
         del record["execution"]["check_seconds"], record["execution"]["work"], record["execution"]["threads"]
-    for key in ("started", "finished", "command"):
+    for key in ("id", "started", "finished", "command"):
         del document["run"][key]
     return document
 
@@ -95,7 +95,7 @@ def test_a_path_that_cannot_be_written_fails_the_run_and_hides_nothing(
     result = pytester.runpytest_inprocess("--saliency-json=file/run.json")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1, failed=len(checks) - 1)
-    result.stdout.fnmatch_lines(["saliency: ERROR: the JSON report cannot be written to *file/run.json: *"])
+    result.stdout.fnmatch_lines(["saliency: ERROR: JSON report: *file/run.json cannot be written: *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

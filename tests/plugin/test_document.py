@@ -1,0 +1,71 @@
+"""What a run's document says beyond its records: what did not run, and what makes it less than what was declared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .texts import DRIFT, SENSITIVE, Write
+
+
+def ran(pytester: pytest.Pytester, *args: str) -> dict[str, Any]:
+    pytester.runpytest_inprocess("--saliency-json=run.json", *args)
+    found: dict[str, Any] = json.loads((pytester.path / "run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def verdicts(document: dict[str, Any]) -> dict[str, str]:
+    return {record["node"].partition("::")[2]: record["verdict"] for record in document["records"]}
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_check_that_was_not_selected_is_not_run(pytester: pytest.Pytester, write: Write, workers: str) -> None:
+    write(SENSITIVE, DRIFT)
+    if workers == "-n2":
+        pytester.runpytest_subprocess("--saliency-json=run.json", "-k", "sensitive", workers)
+        document = json.loads((pytester.path / "run.json").read_text(encoding="utf-8"))
+    else:
+        document = ran(pytester, "-k", "sensitive", workers)
+    assert verdicts(document) == {"sensitive": "PASS", "kept": "NOT_RUN"}
+    missing = next(record for record in document["records"] if record["verdict"] == "NOT_RUN")
+    assert missing["requirement"] == "REQ-1"
+    assert missing["source"]["line"] > 1
+    assert any("1 check did not run: toy.saliency.yaml::kept" in sentence for sentence in document["deviations"])
+
+
+def test_a_run_stopped_at_its_first_failure_tells_what_it_did_not_reach(
+    pytester: pytest.Pytester, write: Write
+) -> None:
+    write(DRIFT, SENSITIVE)
+    assert verdicts(ran(pytester, "-x")) == {"kept": "FAIL", "sensitive": "NOT_RUN"}
+
+
+def test_who_ran_it_and_from_which_commit(pytester: pytest.Pytester, write: Write) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *who, *words], cwd=pytester.path, check=True, capture_output=True)
+
+    write(SENSITIVE)
+    git("init", "-q")
+    (pytester.path / ".gitignore").write_text("*\n")
+    git("add", "-f", ".gitignore", "toy.py")
+    git("commit", "-q", "-m", "x")
+    document = ran(pytester, "--saliency-tester", "Jane Roe")
+    assert document["run"]["tester"] == {"name": "Jane Roe", "source": "declared"}
+    assert document["run"]["git"]["dirty"] is False
+    assert document["deviations"] == []
+    with Path("toy.py").open("a") as file:
+        file.write("# changed\n")
+    (sentence,) = ran(pytester, "--saliency-tester", "Jane Roe")["deviations"]
+    assert "uncommitted changes" in sentence
+
+
+def test_the_command_names_no_folder_of_this_machine(pytester: pytest.Pytester, write: Write) -> None:
+    path = write(SENSITIVE)
+    document = ran(pytester, str(path))
+    assert document["run"]["command"] == "pytest --saliency-json=run.json toy.saliency.yaml"
+    assert str(pytester.path) not in json.dumps({**document, "records": []})
