@@ -1,0 +1,50 @@
+"""Foreign text made harmless: in Markdown as GitHub renders it, and in the commands that a GitHub runner reads.
+
+Names of classes, cases and files come from data sets and contracts; none of them may become markup, a link, a mention
+of a person, or a command.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST = 300
+PLAIN = frozenset(" .,;()%/+='?-")
+"""ASCII that means nothing to Markdown inside a line that begins with our own words."""
+REPLACED = "\ufffd"
+
+
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """Return ``text`` in one line of visible characters, cut where it is longer than ``longest``.
+
+    Control and format characters (escape sequences, reversed writing) and lone surrogates become U+FFFD.
+    """
+    shown = re.sub(r"\s+", " ", str(text)).strip()
+    shown = "".join(REPLACED if unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter for letter in shown)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def markdown_text(text: object, longest: int = LONGEST) -> str:
+    """Return ``text`` so that GitHub's Markdown shows it as it is: no markup, no HTML, no link, no mention.
+
+    Everything that could mean something becomes a character reference, which Markdown never takes for markup.
+    """
+    shown = one_line(text, longest)
+    made = "".join(letter if _means_nothing(letter) else f"&#{ord(letter)};" for letter in shown)
+    made = re.sub(r"(?i)w(?=ww)", lambda found: f"&#{ord(found.group())};", made)
+    return made.replace("&#64;", "&#64;<!-- -->")  # an empty comment keeps an address or a mention apart
+
+
+def _means_nothing(letter: str) -> bool:
+    return not letter.isascii() or letter.isalnum() or letter in PLAIN
+
+
+def command_data(text: str) -> str:
+    """Return ``text`` as the message of a runner command: percent signs and line ends escaped, nothing else."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def command_property(text: str) -> str:
+    """Return ``text`` as the value of a property of a runner command: colons and commas escaped as well."""
+    return command_data(text).replace(":", "%3A").replace(",", "%2C")
