@@ -1,0 +1,95 @@
+"""Where every case went: kept, left out and why, without a usable map and why, by class and by group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+MEANINGS = {
+    "blank": "no position speaks for the class",
+    "flat": "the same value everywhere",
+    "nonfinite": "numbers that are not finite",
+    "degenerate": "the method has no meaning on this image",
+}
+
+
+def accounting(record: Record) -> dict[str, Any] | None:
+    """Return the case accounting of a record; None where no case was looked at."""
+    cases = record.get("cases")
+    if not cases:
+        return None
+    everyone = record.get("everyone") or {}
+    undefined = undefined_maps(record)
+    names = class_names(record)
+    return {
+        "n": cases.get("n"),
+        "kept": cases.get("kept"),
+        "source": cases.get("source"),
+        "digest": cases.get("digest"),
+        "unordered_digest": cases.get("unordered_digest"),
+        "keep": str((record.get("criterion") or {}).get("keep") or "all").replace("_", " "),
+        "dropped": [(reason, count) for reason, count in sorted((cases.get("dropped") or {}).items()) if count],
+        "undefined": undefined,
+        "classes": _by(everyone, "label", names, record) or _declared(cases),
+        "groups": _by(everyone, "group", {}, record),
+        "clusters": len(set(everyone["cluster"])) if everyone.get("cluster") else None,
+    }
+
+
+def undefined_maps(record: Record) -> list[dict[str, Any]]:
+    """Return how many maps of the kept cases were of no use, by which map and why."""
+    rows = []
+    for column, statuses in sorted((record.get("per_image") or {}).items()):
+        if column != "status" and not column.startswith("status_"):
+            continue
+        which = column.removeprefix("status").removeprefix("_") or "map"
+        for status, count in sorted(Counter(map(str, statuses)).items()):
+            if status != "ok":
+                rows.append({"which": which, "why": status, "meaning": MEANINGS.get(status, ""), "count": count})
+    return rows
+
+
+def class_names(record: Record) -> dict[int, str]:
+    """Return the name of each class index that the record gives away, through the images that it names."""
+    everyone = record.get("everyone") or {}
+    index = dict(zip(map(str, everyone.get("id") or ()), everyone.get("label") or (), strict=False))
+    named = [*(record.get("worst") or ()), *(record.get("gallery") or ())]
+    found = {index[str(row["id"])]: str(row["label"]) for row in named if str(row["id"]) in index}
+    left = sorted(set(index.values()) - set(found), key=str)
+    unused = sorted(set((record.get("cases") or {}).get("classes") or {}) - set(found.values()))
+    if len(left) == 1 and len(unused) == 1:
+        found[left[0]] = unused[0]
+    return found
+
+
+def _declared(cases: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "n": count, "kept": None, "undefined": None}
+        for name, count in (cases.get("classes") or {}).items()
+    ]
+
+
+def _by(everyone: Mapping[str, Sequence[Any]], column: str, names: Mapping[Any, str], record: Record) -> list[Any]:
+    values = everyone.get(column) or ()
+    fates = everyone.get("fate") or ()
+    if not values or len(values) != len(fates):
+        return []
+    lost = _unusable(record)
+    ids = everyone.get("id") or ()
+    rows: dict[Any, dict[str, Any]] = {}
+    for case, value, fate in zip(ids, values, fates, strict=True):
+        name = names.get(value) or (f"class {value}" if column == "label" else str(value))
+        row = rows.setdefault(value, {"name": name, "n": 0, "kept": 0, "undefined": 0})
+        row["n"] += 1
+        row["kept"] += fate == "kept"
+        row["undefined"] += case in lost
+    return [rows[value] for value in sorted(rows, key=lambda value: (str(rows[value]["name"]), str(value)))]
+
+
+def _unusable(record: Record) -> set[Any]:
+    table = record.get("per_image") or {}
+    columns = [values for name, values in table.items() if name == "status" or name.startswith("status_")]
+    ids = table.get("id") or ()
+    return {case for place, case in enumerate(ids) if any(column[place] != "ok" for column in columns)}

@@ -1,0 +1,130 @@
+"""One check in the report: everything its record says, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_saliency.report.html.accounting import accounting
+from pytest_saliency.report.html.drops import drop_table
+from pytest_saliency.report.html.front import KINDS, Document, excused, shown_name
+from pytest_saliency.report.html.identity import (
+    condition_rows,
+    criterion_rows,
+    method_line,
+    subject_line,
+    subject_views,
+)
+from pytest_saliency.report.html.numbers import leg_rows, measure_rows, readout_rows
+from pytest_saliency.report.html.pictures import ReadPicture, shown_tile
+from pytest_saliency.report.html.plots import plots_shown
+from pytest_saliency.report.html.text import amount
+from pytest_saliency.report.html.verdicts import look, word
+from pytest_saliency.report.measured import key_of, near_limit, violated
+
+Record = Mapping[str, Any]
+DIFFERENCE = "difference"
+
+
+def check_view(
+    record: Record, place: int, document: Document, records: Sequence[Record], read: ReadPicture, images: str
+) -> dict[str, Any]:
+    """Return what the report shows of the check at ``place``, which counts from 1."""
+    decision = record.get("decision") or {}
+    pixels = images == "all" or (images == "failed" and record.get("verdict") != "PASS")
+    gallery = gallery_view(record, read) if pixels else []
+    return {
+        "anchor": f"check-{place}",
+        "name": shown_name(record),
+        "node": record.get("node"),
+        "contract": record.get("contract"),
+        "requirement": record.get("requirement"),
+        "question": KINDS.get(str(record.get("kind")), str(record.get("kind"))),
+        "kind": record.get("kind"),
+        "method": method_line(record),
+        "subject": subject_line(record),
+        "word": word(record.get("verdict")),
+        "look": look(record.get("verdict")),
+        "open": record.get("verdict") != "PASS",
+        "near": near_limit(record),
+        "headline": str(record.get("headline") or ""),
+        "excused": excused(record, document),
+        "decided": bool(decision),
+        "legs": leg_rows(record),
+        "measures": measure_rows(record),
+        "readouts": readout_rows(record),
+        "plots": plots_shown(record, images != "none") if decision else [],
+        "gallery": gallery,
+        "differences": any(tile.title == DIFFERENCE for row in gallery for tile in row["tiles"]),
+        "without_pictures": _without(record, images, pixels),
+        "worst": worst_view(record),
+        "drops": drop_table(record, records),
+        "cases": accounting(record),
+        "subjects": subject_views(record),
+        "criterion": criterion_rows(record),
+        "conditions": condition_rows(record),
+        "notes": list(dict.fromkeys([*(decision.get("notes") or ()), *(record.get("notes") or ())])),
+        "source": source_view(record),
+    }
+
+
+def gallery_view(record: Record, read: ReadPicture) -> list[dict[str, Any]]:
+    """Return the rows of pictures in the record's order, each line of the caption once."""
+    rows = []
+    for row in record.get("gallery") or ():
+        said = {str(row.get("id")), str(row.get("label"))}
+        rows.append(
+            {
+                "id": row.get("id"),
+                "label": row.get("label"),
+                "why": row.get("why"),
+                "caption": [line for line in row.get("caption") or () if line not in said],
+                "tiles": [shown_tile(tile, read) for tile in row.get("tiles") or ()],
+            }
+        )
+    return rows
+
+
+def _without(record: Record, images: str, pixels: bool) -> str:
+    """Return why a check has no pictures; "" where it has, or never could have."""
+    if not record.get("decision") or (pixels and record.get("gallery")):
+        return ""
+    if images == "none":
+        return "Pictures were left out of this report on purpose; it holds no pixel of any image."
+    if not pixels:
+        return "Pictures are shown for checks that are not PASS."
+    return "This run kept no pictures for this check (pytest --saliency-images=all keeps them)."
+
+
+def worst_view(record: Record) -> dict[str, Any] | None:
+    """Return the images that speak most against the criterion, as a table; None where none is named."""
+    worst = list(record.get("worst") or ())
+    if not worst:
+        return None
+    titles = sorted({title for row in worst for title in row.get("values") or {}})
+    rows = [
+        {
+            "id": row.get("id"),
+            "label": row.get("label"),
+            "values": [amount((row.get("values") or {}).get(title)) for title in titles],
+        }
+        for row in worst
+    ]
+    return {"titles": titles, "rows": rows}
+
+
+def source_view(record: Record) -> dict[str, Any] | None:
+    """Return where the check is written, with the lines of the contract and what was found at which."""
+    source = record.get("source")
+    if not source:
+        return None
+    lines = source.get("lines") or {}
+    marks = {}
+    for measure in violated(record):
+        line = lines.get(key_of(measure, record))
+        if line is not None:
+            marks[line] = "exceeded" if measure.get("verdict") == "FAIL" else "not demonstrated"
+    snippet = [
+        {"line": line, "text": str(text), "mark": marks.get(line, "")} for line, text in source.get("snippet") or ()
+    ]
+    return {"file": source.get("file"), "line": source.get("line"), "snippet": snippet}

@@ -1,0 +1,170 @@
+"""The front of the report: verdict line, who and when, deviations, matrix, waivers, locks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_saliency.evidence.release import release
+from pytest_saliency.evidence.waivers import check_name
+from pytest_saliency.report.html.identity import method_line, subject_line
+from pytest_saliency.report.html.numbers import limit_rows
+from pytest_saliency.report.html.text import instant, name
+from pytest_saliency.report.html.verdicts import DECISIONS, UNTESTED, counted, look, word
+from pytest_saliency.report.measured import near_limit
+from pytest_saliency.report.terminal import describe_policy
+
+Document = Mapping[str, Any]
+Record = Mapping[str, Any]
+KINDS = {
+    "class_sensitive": "Do the maps for the two most likely classes differ?",
+    "faithful": "Does the prediction stand on the region that the map shows?",
+    "no_semantic_drift": "Does the model look at the same evidence as before?",
+    "not_worse_than_baseline": "Is the model no worse than the approved baseline?",
+}
+
+
+def front(document: Document, records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the report says before its first check; ``records`` in the order of the report."""
+    made = release(document)
+    tally = [{"word": word(verdict), "look": look(verdict), "count": count} for verdict, count in counted([*records])]
+    return {
+        "decision": made["decision"],
+        "decision_look": DECISIONS.get(str(made["decision"]), "fail"),
+        "why": made["why"],
+        "counts": tally,
+        "total": len(records),
+        "facts": fact_rows(document),
+        "contracts": contract_rows(records),
+        "deviations": [str(sentence) for sentence in document.get("deviations") or ()],
+        "waivers": [_waiver(one) for one in document.get("waivers") or ()],
+        "locks": [_lock(one) for one in document.get("locks") or ()],
+        "matrix": [_matrix_row(record, place, document) for place, record in enumerate(records, start=1)],
+    }
+
+
+def titled(records: Sequence[Record]) -> str:
+    """Return the title of a report: what it is and of which contracts."""
+    contracts = sorted({str(record["contract"]) for record in records if record.get("contract")})
+    return "Explanation tests" + (f": {', '.join(map(name, contracts))}" if contracts else "")
+
+
+def fact_rows(document: Document) -> list[tuple[str, str]]:
+    """Return who ran what, when and from which commit."""
+    run = document["run"]
+    git, tester = run.get("git"), run.get("tester")
+    rows = [
+        ("Finished", instant(run.get("finished"))),
+        ("Started", instant(run.get("started"))),
+        ("Tested by", _tester(tester)),
+        ("Commit", str(git.get("commit")) if git else "not recorded (no git work tree)"),
+        ("Work tree", _dirty(git)),
+        ("Command", str(run.get("command") or "not recorded")),
+        ("Exit status", _exit_status(run.get("exit_status"))),
+        ("Run", str(run.get("id") or "not recorded")),
+        ("Platform", str(run.get("platform") or "not recorded")),
+    ]
+    versions = run.get("versions") or {}
+    if versions:
+        rows.append(("Versions", ", ".join(f"{key} {versions[key]}" for key in sorted(versions))))
+    return rows
+
+
+def _tester(tester: Mapping[str, Any] | None) -> str:
+    if not tester or not tester.get("name"):
+        return "not recorded (name the tester with --saliency-tester)"
+    source = tester.get("source")
+    return f"{tester['name']} (as told by {source})" if source else str(tester["name"])
+
+
+def _dirty(git: Mapping[str, Any] | None) -> str:
+    if not git:
+        return "not recorded"
+    if git.get("dirty") is None:
+        return "not known whether it had changes that are not in the commit"
+    return "had changes that are not in the commit" if git["dirty"] else "as committed"
+
+
+def _exit_status(status: Any) -> str:
+    meanings = {0: "all tests as wanted", 1: "some tests failed", 2: "interrupted", 5: "no test was collected"}
+    return f"{status} ({meanings[status]})" if status in meanings else str(status)
+
+
+def contract_rows(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return each contract of the run with its full SHA-256."""
+    found = {(str(one["contract"]), str(one.get("contract_sha256"))) for one in records if one.get("contract")}
+    return sorted(found)
+
+
+def shown_name(record: Record) -> str:
+    """Return the check as its node id names it: ``faithful[gradcam]``."""
+    node = str(record.get("node") or "")
+    return node.rpartition("::")[2] or str(record.get("check") or "unnamed")
+
+
+def excused(record: Record, document: Document) -> list[str]:
+    """Return what is said beside a verdict: waivers, and what the contract makes of it for pytest."""
+    named = {check_name(record), str(record.get("node"))}
+    said = [
+        f"waiver {name(one.get('id'))}: {one.get('state')}"
+        for one in document.get("waivers") or ()
+        if str(one.get("check")) in named
+    ]
+    policy = record.get("policy") or {}
+    if policy.get("known_failure"):
+        expired = "expired " if policy["known_failure"].get("expired") else ""
+        said.append(expired + describe_policy(policy))
+    if policy.get("severity") == "warn":
+        said.append("severity warn: does not fail the run")
+    if record.get("verdict") == "INCONCLUSIVE" and policy.get("on_inconclusive") not in (None, "fail"):
+        said.append(f"inconclusive: {policy['on_inconclusive']}")
+    return said
+
+
+def _matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]:
+    cases, decision = record.get("cases") or {}, record.get("decision") or {}
+    limits = limit_rows(record)
+    return {
+        "anchor": f"check-{place}",
+        "requirement": record.get("requirement"),
+        "check": shown_name(record),
+        "contract": record.get("contract"),
+        "method": method_line(record),
+        "subject": subject_line(record),
+        "n": decision.get("n"),
+        "total": cases.get("n"),
+        "limits": limits,
+        "rows": max(1, len(limits)),
+        "headline": str(record.get("headline") or ""),
+        "untested": record.get("verdict") in UNTESTED or not decision,
+        "near": near_limit(record),
+        "word": word(record.get("verdict")),
+        "look": look(record.get("verdict")),
+        "excused": excused(record, document),
+    }
+
+
+def _waiver(one: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("id", "check", "state", "why", "reason", "risk", "requested_by", "approved_by", "created", "expires")
+    return {key: one.get(key) for key in keys} | {"applies": one.get("state") == "applies"}
+
+
+def _lock(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a contract's lock; whatever else the entry says is listed as it is."""
+    said = ("contract", "state", "why")
+    more = [(key, one[key]) for key in sorted(one) if key not in said and one[key] not in (None, [], {}, "")]
+    return {
+        "contract": one.get("contract"),
+        "state": one.get("state"),
+        "why": one.get("why"),
+        "more": [
+            (key.replace("_", " "), [*map(_text, value)] if isinstance(value, list) else [_text(value)])
+            for key, value in more
+        ],
+    }
+
+
+def _text(value: Any) -> str:
+    from pytest_saliency.report.html.text import setting
+
+    return setting(value)
