@@ -18,7 +18,7 @@ from pytest_saliency.report.plots.svg import WIDTH, diamond, drawing, line, line
 
 FEW = 10
 ROW = 46
-LEFT = 14
+LEFT = 22
 BINS = 20
 
 
@@ -110,8 +110,15 @@ def _groups(record: Record, shares: Floats) -> list[Group]:
     if not 1 < len(found) <= FEW:
         return [_group("all images", shares)]
     names = class_names(record)
+    every = all(label in names for label in found)
     column = np.asarray(labels)
-    return [_group(names.get(label, f"class {label}"), shares[column == label]) for label in found]
+    return [_group(_named(label, names.get(label), every), shares[column == label]) for label in found]
+
+
+def _named(label: int, name: str | None, every: bool) -> str:
+    if name is None:
+        return f"class {label}"
+    return name if every else f"class {label} ({name})"
 
 
 def _group(name: str, shares: Floats) -> Group:

@@ -11,8 +11,8 @@ from pytest_saliency.report.plots.plot import Plot
 
 BINS = 20
 OTHERS = (
-    ("self_agreement", "agreement with its own repeat under jitter"),
-    ("other_image_agreement", "agreement with another image's map"),
+    ("self_agreement", "with its own repeat under jitter"),
+    ("other_image_agreement", "with another image's map"),
 )
 
 
@@ -30,7 +30,7 @@ def agreement_plots(record: Record) -> list[Plot]:
     plot = histogram(
         "agreement",
         "Agreement of the maps for the two most likely classes",
-        "share of the top region that both maps have in common",
+        "share of the top region that both maps share",
         Series("agreement of the maps for top-1 and top-2", found),
         marks_of(record, "agreement", "median", mean=float(np.nanmean(found)) if (~np.isnan(found)).any() else None),
         unit=unit,

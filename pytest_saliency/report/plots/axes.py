@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from pytest_saliency.report.plots.svg import SMALL, line, text
+from pytest_saliency.report.plots.svg import SMALL, WIDTH, line, lines_of_text, text
 
 SAME = 1e-9
 
@@ -77,15 +77,16 @@ def x_axis(scale: Scale, y: float, label: str, *, parts: int = 5, percent: bool 
             line(scale(place), y, scale(place), y + 4, tone="faint"),
             text(scale(place), y + 16, name + (" %" if percent else ""), tone="faint", anchor="middle"),
         ]
-    body.append(text((scale.start + scale.end) / 2, y + 32, label, anchor="middle"))
-    return body, y + 38
+    room = 2.0 * min((scale.start + scale.end) / 2 - 4, WIDTH - (scale.start + scale.end) / 2 - 4)
+    words, y = lines_of_text((scale.start + scale.end) / 2, y + 20, label, room, anchor="middle")
+    return [*body, *words], y + 5
 
 
-def y_axis(scale: Scale, left: float, right: float, *, parts: int = 4, percent: bool = False) -> list[str]:
-    """Return faint lines across the plot with their numbers at the left."""
+def y_axis(scale: Scale, left: float, right: float, label: str, *, parts: int = 4, percent: bool = False) -> list[str]:
+    """Return faint lines across the plot with their numbers at the left, and the label upright beside them."""
     places = ticks(scale.low, scale.high, parts)
     names = labels([100.0 * value for value in places] if percent else places)
-    body = []
+    body = [text(12, (scale.start + scale.end) / 2, label, anchor="middle", upright=True)]
     for place, name in zip(places, names, strict=True):
         body += [
             line(left, scale(place), right, scale(place), tone="line"),

@@ -10,14 +10,14 @@ from pytest_saliency.report.plots.axes import Scale, nice_range, x_axis, y_axis
 from pytest_saliency.report.plots.columns import Record, figure, finite, part, several
 from pytest_saliency.report.plots.legend import MARGIN, Entry, legend
 from pytest_saliency.report.plots.plot import Plot, plot_name
-from pytest_saliency.report.plots.svg import WIDTH, dot, drawing, line, lines_of_text, path, text
+from pytest_saliency.report.plots.svg import WIDTH, dot, drawing, line, lines_of_text, path
 
-LEFT = 46
+LEFT, RIGHT = 56, 22
 HEIGHT = 150
 SCORES = (("probability", "probability", ""), ("log_odds", "log-odds", "_log_odds"))
 WAYS = (
-    ("deletion", "strongest removed first", "smaller is better", "", "full"),
-    ("insertion", "strongest given back first", "larger is better", "6 3", "hollow"),
+    ("deletion", "smaller is better", "", "full"),
+    ("insertion", "larger is better", "6 3", "hollow"),
 )
 
 
@@ -44,37 +44,36 @@ def _curve_plot(fill: str, curves: Mapping[str, Any], score: str, words: str, ta
     areas = {way: finite(curves.get(f"{way}_area{tail}")) for way in lines}
     gain = finite(curves.get(f"srg{tail}"))
     entries, said = [], []
-    for way, what, better, dash, dots in WAYS:
+    for way, better, dash, dots in WAYS:
         if way not in lines:
             continue
         area = "" if areas[way] is None else f", area {figure(areas[way] or 0.0)} ({better})"
-        entries.append(Entry("line", f"{way}: {what}{area}", dash, "accent" if way == "deletion" else "ink", dots))
+        entries.append(Entry("line", f"{way}{area}", dash, "accent" if way == "deletion" else "ink", dots))
         first, last = lines[way][0], lines[way][-1]
         said.append(f"{way.capitalize()} goes from {figure(first)} to {figure(last)}{area}.")
     body, y = legend(entries, 4.0)
     top = y + 8
     values = [value for found in lines.values() for value in found]
     low, high = (0.0, 1.0) if score == "probability" else nice_range(min(*values, 0.0), max(*values, 0.0), 5)[:2]
-    across, up = Scale(0.0, 1.0, LEFT, WIDTH - 14), Scale(low, high, top + HEIGHT, top)
-    body += y_axis(up, LEFT, across.end, parts=5)
+    across, up = Scale(0.0, 1.0, LEFT, WIDTH - RIGHT), Scale(low, high, top + HEIGHT, top)
+    body += y_axis(up, LEFT, across.end, words, parts=5)
     if low < 0.0 < high:
         body.append(line(LEFT, up(0.0), across.end, up(0.0), tone="faint"))
-    for way, _, _, dash, dots in WAYS:
+    for way, _, dash, dots in WAYS:
         if way in lines:
             tone = "accent" if way == "deletion" else "ink"
             points = [(across(share), up(value)) for share, value in zip(shares, lines[way], strict=True)]
             body.append(path(points, tone=tone, width=2, dash=dash))
             body += [dot(x, y, 2.5, tone=tone, hollow=dots == "hollow") for x, y in points]
-    axis, y = x_axis(across, up.start, "share of positions removed, or given back", percent=True)
+    axis, y = x_axis(across, up.start, "share removed or given back, strongest first", percent=True)
     count = finite(curves.get("n"))
     facts = [] if count is None else [f"mean over {several(int(count), 'image')} with a usable map"]
     if gain is not None:
         facts.append(f"symmetric relevance gain {figure(gain)} (0: the order knows nothing)")
     foot, y = lines_of_text(MARGIN, y, " · ".join([*facts, "decides nothing"]), WIDTH - 2 * MARGIN, tone="faint")
-    title = f"Deletion and insertion curves, {fill} fill: {words} of the predicted class"
+    title = f"Deletion and insertion, {fill} fill: {words} of the predicted class"
     alt = f"{title}. {' '.join(said)} {'; '.join(facts)}{'.' if facts else ''}".rstrip()
-    label = text(LEFT, top - 6, words, tone="faint")
-    return Plot(plot_name("curves", fill, score), title, drawing(y + 6, title, alt, [*body, label, *axis, *foot]), alt)
+    return Plot(plot_name("curves", fill, score), title, drawing(y + 6, title, alt, [*body, *axis, *foot]), alt)
 
 
 def _numbers(values: object) -> list[float]:

@@ -8,13 +8,13 @@ from pytest_saliency.report.plots.marks import marks_of
 from pytest_saliency.report.plots.plot import Plot
 
 MEASURES = (
-    ("iou_drop", "IoU drop", "1 − IoU of the top regions before and after (0: the same)", (0.0, 1.0)),
-    ("displacement", "displacement", "shift of the centre of mass / image diagonal (0: none)", (0.0, 1.0)),
-    ("correlation", "pattern correlation", "correlation of the maps before and after (1: the same)", (-1.0, 1.0)),
+    ("iou_drop", "IoU drop", "1 − IoU of the top regions (0: the same)", (0.0, 1.0)),
+    ("displacement", "displacement", "shift of the centre / image diagonal (0: none)", (0.0, 1.0)),
+    ("correlation", "pattern correlation", "correlation of the two maps (1: the same)", (-1.0, 1.0)),
     (
         "concentration_change",
         "concentration change",
-        "change of the mass share in the top 10 % (0: none)",
+        "change of the share in the top 10 % (0: none)",
         (-1.0, 1.0),
     ),
 )

@@ -26,9 +26,9 @@ from pytest_saliency.report.plots.svg import (
     width_of,
 )
 
-LEFT = 46
+LEFT, RIGHT = 56, 22
 HEIGHT = 132
-BINS = 20
+BINS, MANY_BINS, MANY = 20, 32, 200
 DASHES = ("6 3", "1.5 2.5", "8 3 1.5 3")
 EDGE = 1e-9
 """A number this close to a bin's edge is meant to lie on it: shares of positions are rarely exact in binary."""
@@ -53,15 +53,19 @@ class Series:
 
 
 def edges_for(series: Sequence[Series], marks: Marks, low: float, high: float) -> Floats:
-    """Return the edges of about 20 bins of a round width that hold all numbers and marks, within ``low`` .. ``high``.
+    """Return the edges of some 20 bins of a round width that hold all numbers and marks, within ``low`` .. ``high``.
 
     ``low`` and ``high``: between which the measure lies by its definition; they may be infinite.
     """
+    bins = MANY_BINS if series and series[0].seen.size >= MANY else BINS
     seen = [*marks.known(), *(float(value) for one in series for value in one.seen)]
     inside = [min(max(value, low), high) for value in seen] or [max(low, 0.0), min(high, 1.0)]
-    first, last, _ = nice_range(min(inside), max(inside), BINS)
-    width = nice_step(last - first, BINS)
+    first, last, _ = nice_range(min(inside), max(inside), bins)
+    width = nice_step(last - first, bins)
     start, stop = np.floor(first / width + EDGE), np.ceil(last / width - EDGE)
+    for limit in marks.limits():  # the side that must not be reached stays in sight
+        start, stop = min(start, np.ceil(limit / width) - 1), max(stop, np.floor(limit / width) + 1)
+    start, stop = max(start, np.floor(low / width + EDGE)), min(stop, np.ceil(high / width - EDGE))
     return np.asarray(np.round(np.arange(start, stop + 1) * width, 12), dtype=np.float64)
 
 
@@ -96,18 +100,18 @@ def histogram(
     if not main.seen.size:
         return None
     edges = edges_for([main, *shown], marks, *between) if edges is None else edges
-    scale = Scale(float(edges[0]), float(edges[-1]), LEFT, WIDTH - 14)
+    scale = Scale(float(edges[0]), float(edges[-1]), LEFT, WIDTH - RIGHT)
     decimals = 2 if edges[-1] - edges[0] > 0.25 else 3
     counts = {id(one): counted(one.seen, edges) for one in (main, *shown)}
     shares = {key: [count / max(1, sum(found) + lost) for count in found] for key, (found, lost) in counts.items()}
-    body, y = legend(_entries(main, shown, marks, unit, decimals), 4.0)
+    body, y = legend(_entries(main, shown, marks, decimals), 4.0)
     highest = max(max(rows) for rows in shares.values())
     y += 14  # the limit's own words
     top = y + 16
     up = Scale(0.0, nice_range(0.0, max(highest, 0.05), 4)[1], top + HEIGHT, top)
     base = up.start
     body += _forbidden(marks, scale, y + 2, base)
-    body += y_axis(up, LEFT, scale.end, percent=True)
+    body += y_axis(up, LEFT, scale.end, f"share of {unit}s", percent=True)
     body += _bars(shares[id(main)], edges, scale, up)
     for number, one in enumerate(shown):
         body.append(_outline(shares[id(one)], edges, scale, up, DASHES[number % len(DASHES)]))
@@ -123,8 +127,8 @@ def histogram(
     return Plot(name, title, drawing(y + 6, title, said, [*body, *foot]), said)
 
 
-def _entries(main: Series, others: Sequence[Series], marks: Marks, unit: str, decimals: int) -> list[Entry]:
-    made = [Entry("bars", f"{main.label} ({several(main.seen.size, unit)})", tone="accent")]
+def _entries(main: Series, others: Sequence[Series], marks: Marks, decimals: int) -> list[Entry]:
+    made = [Entry("bars", main.label, tone="accent")]
     made += [
         Entry("line", f"{one.label}: mean {figure(float(one.seen.mean()), decimals)}", DASHES[i % len(DASHES)])
         for i, one in enumerate(others)
@@ -171,11 +175,11 @@ def _forbidden(marks: Marks, scale: Scale, top: float, base: float) -> list[str]
 def _limit_lines(marks: Marks, scale: Scale, top: float, base: float, decimals: int) -> list[str]:
     if marks.limit is None:
         return []
-    limits = [-marks.limit, marks.limit] if marks.side == "abs<=" and marks.limit > 0.0 else [marks.limit]
+    limits = marks.limits()
     body = [line(scale(at), top, scale(at), base, tone="bad", width=2) for at in limits if scale.holds(at)]
     words = marks.limit_words(decimals)
-    half = width_of(words, SMALL) / 2 + 2
-    middle = min(max(scale(limits[-1]), scale.start + half), scale.end - half)
+    half = width_of(words, SMALL, bold=True) / 2 + 2
+    middle = min(max(scale(limits[-1]), scale.start + half), WIDTH - half)
     return [*body, text(middle, top - 4, words, tone="bad", anchor="middle", bold=True)]
 
 
@@ -206,8 +210,9 @@ def _said(
 ) -> str:
     seen = main.seen
     said = [
-        f"Histogram of {main.label}, {', '.join(facts)}: from {figure(float(seen.min()), decimals)} to"
-        f" {figure(float(seen.max()), decimals)}, median {figure(float(np.median(seen)), decimals)}."
+        f"Histogram of {main.label} over {several(seen.size, unit)}: from {figure(float(seen.min()), decimals)} to"
+        f" {figure(float(seen.max()), decimals)}, median {figure(float(np.median(seen)), decimals)}.",
+        *(f"{fact[0].upper()}{fact[1:]}." for fact in facts[1:]),
     ]
     estimate = marks.estimate_words(decimals)
     means = [f"{name} {figure(value, decimals)}" for name, value in marks.means.items()]
@@ -217,12 +222,13 @@ def _said(
         said.append(f"Marked: {marked}.")
     reaching = _beyond(main, marks)
     if reaching is not None:
-        said.append(f"{several(reaching, unit)} of {seen.size} beyond the {marks.word}.")
+        said.append(f"{reaching} of {several(seen.size, unit)} beyond the {marks.word}.")
     said += [
-        f"{one.label}: mean {figure(float(one.seen.mean()), decimals)} over {several(one.seen.size, unit)}."
+        f"{one.label[0].upper()}{one.label[1:]}: mean {figure(float(one.seen.mean()), decimals)} over"
+        f" {several(one.seen.size, unit)}."
         for one in others
     ]
-    return " ".join([*said, *([f"{note}."] if note else [])])
+    return " ".join([*said, *([f"{note[0].upper()}{note[1:]}."] if note else [])])
 
 
 def _beyond(main: Series, marks: Marks) -> int | None:

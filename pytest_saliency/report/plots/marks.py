@@ -27,11 +27,16 @@ class Marks:
     level: float | None = None
     means: dict[str, float] = field(default_factory=dict)
 
+    def limits(self) -> list[float]:
+        """Return where a line is drawn: nowhere, at the limit, or on both sides of zero."""
+        if self.limit is None:
+            return []
+        return [-self.limit, self.limit] if self.side == "abs<=" and self.limit > 0.0 else [self.limit]
+
     def known(self) -> list[float]:
         """Return every number that the plot should reach to."""
-        limits = [] if self.limit is None else [self.limit, -self.limit] if self.side == "abs<=" else [self.limit]
         found = [value for value in (self.estimate, self.low, self.high) if value is not None]
-        return [*limits, *found, *self.means.values()]
+        return [*self.limits(), *found, *self.means.values()]
 
     def limit_words(self, decimals: int = 2) -> str:
         """Return "limit ≤ 0.40"; nothing without a limit."""

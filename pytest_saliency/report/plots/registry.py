@@ -12,6 +12,7 @@ from pytest_saliency.report.plots.curves import curve_plots
 from pytest_saliency.report.plots.drift import drift_plots
 from pytest_saliency.report.plots.drops import advantage_plots
 from pytest_saliency.report.plots.plot import Plot
+from pytest_saliency.report.plots.svg import plain
 
 PLOTS: tuple[Callable[[Mapping[str, Any]], list[Plot]], ...] = (
     agreement_plots,
@@ -37,5 +38,5 @@ def plots_of(record: Mapping[str, Any]) -> list[Plot]:
             while name in taken:
                 name, number = f"{plot.name}-{number}", number + 1
             taken.add(name)
-            made.append(replace(plot, name=name))
+            made.append(replace(plot, name=name, title=plain(plot.title, 400), alt=plain(plot.alt, 4000)))
     return made

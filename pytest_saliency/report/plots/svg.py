@@ -23,7 +23,7 @@ TONES: Mapping[str, str] = {
 WIDTH = 340
 """Of every plot in its own units: a phone shows it at its natural size."""
 
-BODY, SMALL = 12, 11
+SMALL = 11
 FONT = "system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 LEADING = 1.3
 
@@ -63,9 +63,20 @@ def element(name: str, attributes: Mapping[str, object], *children: str) -> str:
 
 
 def text(
-    x: float, y: float, words: str, *, tone: str = "ink", size: int = SMALL, anchor: str = "start", bold: bool = False
+    x: float,
+    y: float,
+    words: str,
+    *,
+    tone: str = "ink",
+    size: int = SMALL,
+    anchor: str = "start",
+    bold: bool = False,
+    upright: bool = False,
 ) -> str:
-    """Return a line of text with its baseline at ``y``, and a rim of paper so that it can cross lines."""
+    """Return a line of text with its baseline at ``y``, and a rim of paper so that it can cross lines.
+
+    ``upright``: turned so that it reads from below to above, as beside an axis.
+    """
     attributes: dict[str, object] = {
         "class": f"f-{tone} s-paper",
         "x": x,
@@ -78,6 +89,7 @@ def text(
         "stroke-width": 3,
         "stroke-linejoin": "round",
         "paint-order": "stroke",
+        "transform": f"rotate(-90 {coordinate(x)} {coordinate(y)})" if upright else None,
     }
     return element("text", attributes, escape(plain(words, 200)))
 
@@ -148,12 +160,21 @@ def diamond(x: float, y: float, radius: float = 4.5, *, tone: str = "ink") -> st
     return element("path", {**attributes, "stroke-width": 1.5})
 
 
-def width_of(words: str, size: int) -> float:
-    """Return about how wide a line of text is; a little too much rather than too little."""
-    narrow = sum(char in "iljtfr.,:;|!'()[] " for char in words)
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in words)
-    capital = sum(char.isupper() or char in "mw%" for char in words)
-    return size * (0.58 * len(words) - 0.25 * narrow + 0.45 * wide + 0.12 * capital)
+def width_of(words: str, size: int, bold: bool = False) -> float:
+    """Return about how wide a line of text is in a wide font (DejaVu Sans); others need less room."""
+    return size * sum(map(_advance, words)) * (1.12 if bold else 1.0)
+
+
+def _advance(char: str) -> float:
+    if char in "iljI'|!.,:; ·":
+        return 0.33
+    if char in "frt()[]-":
+        return 0.41
+    if unicodedata.east_asian_width(char) in "WF":
+        return 1.05
+    if char in "mwMW%" or unicodedata.category(char) == "Sm":
+        return 0.95
+    return 0.75 if char.isupper() else 0.63
 
 
 def wrapped(words: str, width: float, size: int) -> list[str]:
@@ -178,13 +199,21 @@ def wrapped(words: str, width: float, size: int) -> list[str]:
 
 
 def lines_of_text(
-    x: float, y: float, words: str, width: float, *, tone: str = "ink", size: int = SMALL, bold: bool = False
+    x: float,
+    y: float,
+    words: str,
+    width: float,
+    *,
+    tone: str = "ink",
+    size: int = SMALL,
+    bold: bool = False,
+    anchor: str = "start",
 ) -> tuple[list[str], float]:
     """Return ``words`` set in lines from the top ``y`` downwards, and the y below them."""
     made = []
     for one in wrapped(plain(words, 400), width, size):
         y += round(size * LEADING)
-        made.append(text(x, y - 3, one, tone=tone, size=size, bold=bold))
+        made.append(text(x, y - 3, one, tone=tone, size=size, bold=bold, anchor=anchor))
     return made, y
 
 
