@@ -23,7 +23,7 @@ def release(document: Document) -> dict[str, Any]:
     The lists hold a mapping for every check that is not PASS: ``check``, ``node``, ``verdict`` and, where one
     applies, the id of the ``waiver``.
     """
-    applies = {}
+    applies: dict[str, str] = {}
     for one in _waivers(document):
         if one.get("state") == "applies":
             # A document that was not made by `assess` may name the node alone.
