@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         assert_class_sensitive,
         assert_faithful,
         assert_no_semantic_drift,
+        assert_not_worse_than_baseline,
     )
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.verdict import Verdict
@@ -30,6 +31,7 @@ _WHERE = {
     "assert_class_sensitive": "assertions",
     "assert_faithful": "assertions",
     "assert_no_semantic_drift": "assertions",
+    "assert_not_worse_than_baseline": "assertions",
     "Cases": "engine.cases",
     "Explained": "engine.explained",
     "explain": "engine.explained",
@@ -55,6 +57,7 @@ __all__ = [
     "assert_class_sensitive",
     "assert_faithful",
     "assert_no_semantic_drift",
+    "assert_not_worse_than_baseline",
     "explain",
     "register_method",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_saliency.checks.class_sensitive import ClassSensitiveParameters
 from pytest_saliency.checks.faithful import FaithfulParameters
 from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
+from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters
 from pytest_saliency.checks.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -24,11 +25,16 @@ PAIR = ("before", "after")
 
 @dataclass(frozen=True)
 class Kind:
-    """A check kind: its parameters, the subjects it needs, and the assertion of the same name."""
+    """A check kind: its parameters, the subjects it needs, and the assertion of the same name.
+
+    ``inherited``: parameters that a contract does not write, because they come from the check that ``of`` names, as
+    do models, cases and axes. A kind that has such measures nothing itself.
+    """
 
     name: str
     parameters: type[Parameters]
     roles: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
 
     @property
     def assertion(self) -> str:
@@ -37,6 +43,8 @@ class Kind:
 
     def run(self, explained: Mapping[str, Explained], parameters: Parameters, check: str | None = None) -> Result:
         """Measure and decide. ``explained`` maps each role to the explanations of that subject.
+
+        Not for a kind that measures nothing itself; see ``not_worse_than_baseline.compare``.
 
         Raises
         ------
@@ -60,5 +68,11 @@ KINDS: Mapping[str, Kind] = {
         Kind("class_sensitive", ClassSensitiveParameters, ONE),
         Kind("faithful", FaithfulParameters, ONE),
         Kind("no_semantic_drift", NoSemanticDriftParameters, PAIR),
+        Kind(
+            "not_worse_than_baseline",
+            NotWorseThanBaselineParameters,
+            (),
+            inherited=("method", "of_kind", "of_criterion"),
+        ),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -53,6 +53,9 @@ class Surroundings:
     requirement: str | None
     cases: CasesSpec | None
     cases_declared: bool
+    checks: Mapping[str, tuple[CheckItem, ...]] = field(default_factory=dict)
+    """Items by id of the checks that measure, for those that refer to them; none where one has a problem."""
+    referring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,12 @@ class CheckReader:
         given = self.values.get("id")
         return f"in check '{shown(given)}'" if isinstance(given, str) else f"in check number {int(self.path[-1]) + 1}"
 
+    @property
+    def refers(self) -> bool:
+        """Tell whether this check is of a kind that takes everything from another one."""
+        kind = self.values.get("kind")
+        return isinstance(kind, str) and kind in KINDS and bool(KINDS[kind].inherited)
+
     def read(self) -> tuple[CheckItem, ...]:
         """Return the items of this check."""
         before = len(self.findings.found)
@@ -77,6 +86,10 @@ class CheckReader:
         head_keys = tuple(CheckHead.model_fields)
         head_values = {key: value for key, value in self.values.items() if key in head_keys}
         head = self.findings.validate(CheckHead, self._with_policy(head_values), self.path, self.section)
+        if kind is not None and kind.inherited:
+            from pytest_saliency.contracts.inheriting import inheriting_items
+
+            return inheriting_items(self, kind, head)
         cases = self._cases(head)
         if kind is None:
             return ()

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.contracts.check import CheckItem, CheckReader, Surroundings, unknown_model
 from pytest_saliency.contracts.fields import MODEL_NAME
 from pytest_saliency.contracts.loader import MAX_BYTES, Document, read_document, shown
@@ -216,26 +217,35 @@ def _checks(data: Mapping[Any, Any], around: Surroundings, findings: Findings) -
         findings.value(("checks",), f"'checks' must be a list; got {got(entries)}")
     elif not entries:
         findings.value(("checks",), "'checks' is empty, so nothing would be checked")
-    checks = []
     first: dict[str, int] = {}
+    readers: dict[int, CheckReader] = {}
     for i, values in enumerate(entries if isinstance(entries, tuple) else ()):
         here: KeyPath = ("checks", i)
         if not isinstance(values, Mapping):
             findings.value(here, f"check number {i + 1} must be a mapping; got {got(values)}")
             continue
-        name, line = values.get("id"), findings.document.mark(here)[0]
+        readers[i] = CheckReader(values, here, around, findings)
+        name = values.get("id")
         if isinstance(name, str):
             if name in first:
                 findings.value((*here, "id"), f"check id '{shown(name)}' is used twice (first at line {first[name]})")
             first.setdefault(name, findings.document.mark((*here, "id"))[0])
-        items = CheckReader(values, here, around, findings).read()
-        if items:
-            checks.append(CheckSpec(items[0].check, items[0].kind, line, items))
-    return tuple(checks)
+    made = {i: reader.read() for i, reader in readers.items() if not reader.refers}
+    # What refers to other checks is read after them, wherever it stands in the file.
+    found = {str(readers[i].values.get("id")): items for i, items in made.items()}
+    referring = tuple(str(reader.values.get("id")) for reader in readers.values() if reader.refers)
+    for i, reader in readers.items():
+        if reader.refers:
+            made[i] = replace(reader, around=replace(around, checks=found, referring=referring)).read()
+    return tuple(
+        CheckSpec(items[0].check, items[0].kind, findings.document.mark(("checks", i))[0], items)
+        for i, items in sorted(made.items())
+        if items
+    )
 
 
 def _held_out_is_held_out(models: Mapping[str, ModelSpec], checks: tuple[CheckSpec, ...], findings: Findings) -> None:
-    for item in (item for check in checks for item in check.items):
+    for item in (item for check in checks for item in check.items if not KINDS[check.kind].inherited):
         for name in item.roles.values():
             contrast = models[name].contrast if name in models else None
             held_out = contrast.cases if contrast else None

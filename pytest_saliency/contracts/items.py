@@ -111,6 +111,9 @@ class ContractItem(pytest.Function):
         from pytest_saliency.contracts.imports import make_importable
         from pytest_saliency.contracts.policy import apply
         from pytest_saliency.contracts.running import Run, located
+        from pytest_saliency.records.baseline_handle import not_yet
+        from pytest_saliency.records.baseline_key import Key
+        from pytest_saliency.records.baseline_mode import folder_of
         from pytest_saliency.report.attach import Completer
         from pytest_saliency.report.terminal import render_failure, violated_line
         from pytest_saliency.session import saliency_of
@@ -119,7 +122,14 @@ class ContractItem(pytest.Function):
             session = saliency_of(self.config)
         if session.settings.allow_python:
             self.config.add_cleanup(make_importable((self.path.parent, self.config.rootpath)))
-        result = Run(self.contract, self.check, session, fixtures, self.config.rootpath).result()
+        baselines = folder_of(self.config)
+        if "of" in self.check.parameters:
+            key = Key.made(self.contract.slug, self.check.parameters["of"], self.check.axes)
+            with located(self.check.line):
+                reason = not_yet(self.config, key)
+            if reason:
+                pytest.skip(f"{self.check.check}: {reason}")
+        result = Run(self.contract, self.check, session, fixtures, self.config.rootpath, baselines).result()
         record = Completer(self)(result)
         text = render_failure(record, self._at(violated_line(record) or self.check.line))
         apply(self.check, record["policy"], record, result, text)

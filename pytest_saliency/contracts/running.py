@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters
+from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.imports import resolve
 from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
 from pytest_saliency.contracts.weights import WeightsError
@@ -16,6 +17,7 @@ from pytest_saliency.engine.methods.own import is_path
 from pytest_saliency.errors import MethodError, SaliencyError, SubjectError
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.parameters import Parameters
     from pytest_saliency.checks.result import Result
     from pytest_saliency.contracts.check import CheckItem
     from pytest_saliency.contracts.contract import Contract
@@ -54,6 +56,8 @@ class Run:
     session: Saliency
     fixtures: Mapping[str, object]
     root: Path
+    baselines: Path
+    """The folder of baselines."""
 
     def result(self) -> Result:
         """Measure and decide; models, images and passes are shared with the other checks of the contract.
@@ -65,15 +69,45 @@ class Run:
         """
         kind = KINDS[self.check.kind]
         with located(self.check.line):
-            self._import_methods()
-            cases = self._cases()
-            explained = {role: self._explained(name, cases) for role, name in self.check.roles.items()}
             parameters = kind.parameters(**self.check.parameters)
-            return kind.run(explained, parameters, self.check.check)
+            if isinstance(parameters, NotWorseThanBaselineParameters):
+                return self._compared(parameters)
+            return self._measured(kind, parameters, self._prepared_cases(), self.check.check)
+
+    def _prepared_cases(self) -> Cases:
+        self._import_methods()
+        return self._cases()
+
+    def _measured(self, kind: Kind, parameters: Parameters, cases: Cases, check: str) -> Result:
+        explained = {role: self._explained(name, cases) for role, name in self.check.roles.items()}
+        return kind.run(explained, parameters, check)
+
+    def _compared(self, parameters: NotWorseThanBaselineParameters) -> Result:
+        """Measure as the check does that ``of`` names, under its name, and hold it against the approved baseline.
+
+        Whatever can be told before a model runs is told before.
+        """
+        from pytest_saliency.checks.not_worse_than_baseline import compare, refuse_other_cases, refuse_other_meaning
+        from pytest_saliency.records.baseline_key import Key
+        from pytest_saliency.records.baselines import approved_entry
+
+        with located(self.check.lines.get("of") or self.check.line):
+            entry = approved_entry(self.baselines, Key.made(self.contract.slug, parameters.of, self.check.axes))
+            refuse_other_meaning(entry, parameters.of_kind, parameters.of_criterion)
+        cases = self._prepared_cases()
+        with located(self.check.lines.get("of") or self.check.line):
+            refuse_other_cases(
+                entry, {"unordered_digest": cases.unordered_digest, "n": len(cases), "source": cases.source}
+            )
+        of = KINDS[parameters.of_kind]
+        result = self._measured(of, of.parameters(**parameters.of_criterion), cases, parameters.of)
+        with located(self.check.lines.get("of") or self.check.line):
+            return compare(result, entry, parameters, self.check.check)
 
     def _import_methods(self) -> None:
         """Import the methods that are named by path, so that what is wrong with one is told before anything runs."""
-        written = {"method": (self.check.parameters["method"],), "against": self.check.parameters.get("against") or ()}
+        measured = self.check.parameters.get("of_criterion") or self.check.parameters
+        written = {"method": (measured["method"],), "against": measured.get("against") or ()}
         for key, names in written.items():
             for path in filter(is_path, names):
                 with located(self.check.lines.get(key) or self.check.line):

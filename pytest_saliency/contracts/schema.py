@@ -18,6 +18,7 @@ from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.axes import axes_of
 from pytest_saliency.contracts.fields import MODEL_NAME
 from pytest_saliency.contracts.models import CasesSpec, CheckHead, Defaults, Head, ModelSpec
+from pytest_saliency.decide.worsening_measures import COMPARED
 from pytest_saliency.engine.methods.names import METHOD_NAMES
 
 SCHEMA_FILE = "contract-1.schema.json"
@@ -96,6 +97,8 @@ def _any_check(kinds: list[Kind]) -> dict[str, Any]:
 
 
 def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    if kind.inherited:
+        return _inheriting_schema(kind, head, parameters)
     roles = {role: {"description": _ROLES.get(role, role), "type": "string"} for role in kind.roles}
     own: dict[str, Any] = {**roles, **parameters["properties"]}
     # A text of its own form stands for a variant, an own method, or an import path; what it names is checked when read.
@@ -116,6 +119,26 @@ def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) 
         "type": "object",
         "properties": {**head["properties"], "kind": {"const": kind.name}, **own},
         "required": list(dict.fromkeys(required)),
+        "additionalProperties": False,
+    }
+
+
+def _inheriting_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a check that takes cases, models and parameters from another one."""
+    own = {name: value for name, value in parameters["properties"].items() if name not in kind.inherited}
+    own["max_worsening"]["propertyNames"] = {
+        "enum": sorted({measure.name for measures in COMPARED.values() for measure in measures})
+    }
+    required = [*head["required"], *(name for name in parameters["required"] if name not in kind.inherited)]
+    return {
+        "description": (parameters.get("description") or kind.name).split("\n")[0],
+        "type": "object",
+        "properties": {
+            **{name: value for name, value in head["properties"].items() if name != "cases"},
+            "kind": {"const": kind.name},
+            **own,
+        },
+        "required": required,
         "additionalProperties": False,
     }
 

@@ -39,7 +39,7 @@ def document_of(
         root=root,
         tester=option_text(config, "tester"),
     )
-    for add in (_waivers, _locks):
+    for add in (_waivers, _locks, _baselines):
         try:
             add(made, config)
         except SaliencyError as error:
@@ -94,6 +94,19 @@ def _locks(document: dict[str, Any], config: pytest.Config) -> None:
     from pytest_saliency.evidence.lock import assess_locks
 
     document["locks"] = assess_locks(document, config.rootpath)
+
+
+def _baselines(document: dict[str, Any], config: pytest.Config) -> None:
+    from pytest_saliency.records.baseline_mode import folder_of
+
+    folder = folder_of(config)
+    if not folder.is_dir():
+        return
+    from pytest_saliency.records.baseline_changes import annotate
+
+    problems = annotate(document["records"], folder)
+    if problems:
+        raise SaliencyError(" ".join(problems))
 
 
 def deviations(document: Mapping[str, Any]) -> list[str]:
