@@ -14,7 +14,9 @@ contracts can be read without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -38,6 +40,7 @@ class OwnMethod:
 
 
 _REGISTERED: dict[str, OwnMethod] = {}
+_ASSUMED: ContextVar[tuple[str, ...]] = ContextVar("pytest_saliency_assumed_methods", default=())
 
 
 def register_method(name: str, function: Callable[..., Any], version: int = 1) -> None:
@@ -74,7 +77,17 @@ def register_method(name: str, function: Callable[..., Any], version: int = 1) -
 
 def own_names() -> tuple[str, ...]:
     """Return the names that are registered or announced by an installed package."""
-    return tuple(dict.fromkeys((*_REGISTERED, *_announced())))
+    return tuple(dict.fromkeys((*_REGISTERED, *_announced(), *_ASSUMED.get())))
+
+
+@contextmanager
+def names_assumed(names: Iterable[str]) -> Iterator[None]:
+    """Take ``names`` to be registered inside the block, so that a contract can be read without the code it names."""
+    token = _ASSUMED.set(tuple(names))
+    try:
+        yield
+    finally:
+        _ASSUMED.reset(token)
 
 
 def is_path(name: str) -> bool:

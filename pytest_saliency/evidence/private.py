@@ -1,0 +1,124 @@
+"""What a bundle does not say: where on which machine it was made, and, where a key is given, who the cases are.
+
+Left as they are, because digests or decisions stand on them: the text of contracts (and its lines in ``source``), the
+ids of cases without a key, and whatever a decision says (measures, limits, counts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+KEPT = ("decision", "criterion", "per_image", "everyone", "inputs", "seed", "axes", "node", "check", "contract")
+WITHHELD = "ended in an error; its message may name cases, so it is not part of a record with keyed ids"
+
+# An absolute path: a slash that nothing precedes which would make it a part of a word, an address or a relative path.
+_POSIX = re.compile(r"(?<![\w.:/\\~-])/(?:[^\s/'\"<>|;,:()\[\]{}]+/)*([^\s/'\"<>|;,:()\[\]{}]+)/?")
+_WINDOWS = re.compile(r"(?<![\w])[A-Za-z]:[\\/](?:[^\s\\/'\"<>|;,:()]+[\\/])*([^\s\\/'\"<>|;,:()]*)")
+
+Text = Callable[[str], str]
+
+
+def without_places(document: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Return the document without absolute paths: those below ``root`` become relative, of others the name stays."""
+    here = sorted({str(root), str(root.resolve())}, key=len, reverse=True)
+    home = str(Path.home())
+
+    def shorten(text: str) -> str:
+        for folder in here:
+            if len(folder) > 1:
+                text = text.replace(folder + "/", "").replace(folder + "\\", "").replace(folder, ".")
+        if len(home) > 1:
+            text = text.replace(home, "~")
+        text = _POSIX.sub(lambda found: f".../{found[1]}", text)
+        return _WINDOWS.sub(lambda found: f".../{found[1]}", text)
+
+    made = {key: _mapped(value, shorten) for key, value in document.items() if key != "records"}
+    made["records"] = [_record_without_places(record, shorten) for record in document["records"]]
+    return made
+
+
+def _record_without_places(record: Mapping[str, Any], shorten: Text) -> dict[str, Any]:
+    made = {key: value if key in KEPT else _mapped(value, shorten) for key, value in record.items()}
+    source = record.get("source")
+    if source:
+        made["source"] = {**source, "file": shorten(str(source["file"]))}
+    return made
+
+
+def with_keyed_ids(document: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+    """Return the document with ids and clusters as HMAC-SHA256 under ``key``; rows stay in their order.
+
+    The same id has the same digest in every check. Ids are also replaced wherever a text names one as a whole word.
+    The message of a check that ended in an error is withheld, because it may name a file that is no known case.
+    """
+
+    def digest(name: object) -> str:
+        text = str(name).encode("utf-8", "backslashreplace")
+        return hmac.new(key, text, hashlib.sha256).hexdigest()
+
+    names = _names(document)
+    words = _words(names, digest)
+    made = {name: _mapped(value, words) for name, value in document.items() if name != "records"}
+    made["records"] = [_keyed_record(record, digest, words) for record in document["records"]]
+    return made
+
+
+def _names(document: Mapping[str, Any]) -> set[str]:
+    found = set()
+    for record in document["records"]:
+        for table in ("per_image", "everyone"):
+            for column in ("id", "cluster"):
+                found |= {str(name) for name in (record.get(table) or {}).get(column, ()) if name is not None}
+    return found
+
+
+def _words(names: set[str], digest: Callable[[object], str]) -> Text:
+    """Return what replaces known names in text. Short numbers are left: they cannot be told from counts."""
+    telling = {name for name in names if len(name) > 3 or not name.isdecimal()}
+
+    def replace(text: str) -> str:
+        if text in names:
+            return digest(text)
+        if not any(name in text for name in telling):
+            return text
+        for name in sorted((name for name in telling if name in text), key=len, reverse=True):
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", digest(name), text)
+        return text
+
+    return replace
+
+
+def _keyed_record(record: Mapping[str, Any], digest: Callable[[object], str], words: Text) -> dict[str, Any]:
+    fixed = {"decision", "criterion", "seed", "axes", "node", "check", "contract", "source", "inputs", "subjects"}
+    made = {key: value if key in fixed else _mapped(value, words) for key, value in record.items()}
+    for table in ("per_image", "everyone"):
+        if record.get(table) is not None:
+            made[table] = {
+                name: [None if value is None else digest(value) for value in column]
+                if name in ("id", "cluster")
+                else list(column)
+                for name, column in record[table].items()
+            }
+    for name in ("worst", "gallery"):
+        if record.get(name):
+            made[name] = [
+                {**_mapped(row, words), "id": digest(row["id"])} if "id" in row else row for row in record[name]
+            ]
+    if record.get("verdict") == "ERROR":
+        made["headline"] = WITHHELD
+    return made
+
+
+def _mapped(value: Any, change: Text) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mapped(entry, change) for entry in value]
+    return value

@@ -1,0 +1,131 @@
+"""Verifying a bundle, level by level; each level includes the ones below.
+
+0: bytes and signatures. 1: every decision, seed, count, criterion and rendered file follows from the numbers and the
+contract. 2: the per-image numbers follow from the stored maps (needs torch). 3: the model is run again (needs the
+repository, its data, and torch, and runs its code). Levels 0 and 1 need neither torch nor a network nor the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_saliency.evidence.dsse import Key
+from pytest_saliency.evidence.findings import Finding
+from pytest_saliency.evidence.level0 import check_bytes
+from pytest_saliency.evidence.read import BundleError, read_document
+
+LEVELS = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verifying a bundle gave.
+
+    Attributes
+    ----------
+    id
+        The identifier of the bundle; None where there is no manifest.
+    level
+        The level that was asked for.
+    findings
+        What is not as it was written; none in a whole bundle.
+    verdicts
+        Name of each check and its verdict, as far as the bundle can be read.
+    checked, skipped, told, signatures
+        Sentences: what holds, what was not checked and why, what is neither, and a line for each signature.
+    document
+        The run as the bundle says it; None where it cannot be read.
+    """
+
+    id: str | None
+    level: int
+    findings: tuple[Finding, ...]
+    verdicts: dict[str, str] = field(default_factory=dict)
+    checked: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    signatures: tuple[str, ...] = ()
+    document: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are checks, and every one of them says PASS."""
+        return bool(self.verdicts) and set(self.verdicts.values()) == {"PASS"}
+
+    @property
+    def exit_code(self) -> int:
+        """0 whole and PASS, 3 whole with a check that did not pass, 4 tampered with or no bundle."""
+        return 4 if not self.whole else 0 if self.passed else 3
+
+
+def verify(
+    path: Path,
+    level: int = 1,
+    *,
+    expected_id: str | None = None,
+    keys: Sequence[Key] = (),
+    root: Path | None = None,
+) -> Report:
+    """Verify the bundle at ``path`` up to ``level``.
+
+    ``expected_id``: the identifier that it must have; ``keys``: public keys that must have signed it; ``root``: the
+    repository that level 3 runs in.
+
+    A higher level is tried although a lower one found something, as far as the files can be read.
+
+    Raises
+    ------
+    SigningError
+        A key cannot be used, or the extra ``sign`` is not installed though a key was given.
+    """
+    from pytest_saliency.evidence.outcome import names_of
+
+    bottom, identifier, signatures = check_bytes(path, expected_id, keys)
+    founds = [bottom]
+    document = None
+    if identifier is not None:
+        try:
+            document = read_document(path)
+        except (BundleError, RecursionError) as error:
+            if not bottom.findings:
+                named = error.file if isinstance(error, BundleError) else "results.json"
+                bottom.add(named, f"cannot be read: {error}")
+    if document is not None:
+        founds += _higher(path, level, document, root)
+    records = document["records"] if document else []
+    return Report(
+        id=identifier,
+        level=level,
+        findings=tuple(finding for found in founds for finding in found.findings),
+        verdicts=dict(zip(names_of(records), (str(record.get("verdict")) for record in records), strict=True)),
+        checked=tuple(line for found in founds for line in found.checked),
+        skipped=tuple(line for found in founds for line in found.skipped),
+        told=tuple(line for found in founds for line in found.told),
+        signatures=tuple(signatures),
+        document=document,
+    )
+
+
+def _higher(path: Path, level: int, document: dict[str, Any], root: Path | None) -> list[Any]:
+    made = []
+    if level >= 1:
+        from pytest_saliency.evidence.level1 import check_numbers
+
+        made.append(check_numbers(path, document))
+    if level >= 2:
+        from pytest_saliency.evidence.level2 import check_maps
+
+        made.append(check_maps(path, document))
+    if level >= 3:
+        from pytest_saliency.evidence.level3 import check_again
+
+        made.append(check_again(path, document, root or Path.cwd()))
+    return made
