@@ -12,6 +12,7 @@ import unicodedata
 LONGEST = 300
 PLAIN = frozenset(" .,;()%/+='?-")
 """ASCII that means nothing to Markdown inside a line that begins with our own words."""
+REFERENCES = {code: f"&#{code};" for code in range(128) if not chr(code).isalnum() and chr(code) not in PLAIN}
 REPLACED = "\ufffd"
 
 
@@ -20,8 +21,9 @@ def one_line(text: object, longest: int = LONGEST) -> str:
 
     Control and format characters (escape sequences, reversed writing) and lone surrogates become U+FFFD.
     """
-    shown = re.sub(r"\s+", " ", str(text)).strip()
-    shown = "".join(REPLACED if unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter for letter in shown)
+    shown = " ".join(str(text).split())
+    if not shown.isprintable():
+        shown = "".join(REPLACED if unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter for letter in shown)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
@@ -30,14 +32,9 @@ def markdown_text(text: object, longest: int = LONGEST) -> str:
 
     Everything that could mean something becomes a character reference, which Markdown never takes for markup.
     """
-    shown = one_line(text, longest)
-    made = "".join(letter if _means_nothing(letter) else f"&#{ord(letter)};" for letter in shown)
+    made = one_line(text, longest).translate(REFERENCES)
     made = re.sub(r"(?i)w(?=ww)", lambda found: f"&#{ord(found.group())};", made)
     return made.replace("&#64;", "&#64;<!-- -->")  # an empty comment keeps an address or a mention apart
-
-
-def _means_nothing(letter: str) -> bool:
-    return not letter.isascii() or letter.isalnum() or letter in PLAIN
 
 
 def command_data(text: str) -> str:
