@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, log10
 
 from pytest_saliency.report.plots.svg import SMALL, WIDTH, line, lines_of_text, text
@@ -50,21 +51,24 @@ def nice_range(low: float, high: float, parts: int) -> tuple[float, float, float
 
 
 def ticks(low: float, high: float, parts: int) -> list[float]:
-    """Return round numbers from ``low`` to ``high``."""
-    step = nice_step(high - low, parts)
-    first, last = ceil(low / step - SAME), floor(high / step + SAME)
+    """Return round numbers from ``low`` to ``high``, two of them at least."""
+    step, first, last = 1.0, 0, 0
+    for finer in range(parts, 4 * parts):
+        step = nice_step(high - low, finer)
+        first, last = ceil(low / step - SAME), floor(high / step + SAME)
+        if last > first:
+            break
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def labels(values: Sequence[float]) -> list[str]:
     """Return the numbers with as many decimals as it takes to tell each from the next."""
-    if any(abs(value) >= 1e6 or 0.0 < abs(value) < 1e-4 for value in values):
-        return [f"{value:g}".replace("-", "−") for value in values]
-    decimals = next(
-        (d for d in range(6) if all(abs(round(value, d) - value) <= SAME * max(1.0, abs(value)) for value in values)),
-        6,
-    )
-    return [f"{value if abs(value) > SAME else 0.0:.{decimals}f}".replace("-", "−") for value in values]
+    gap = min((b - a for a, b in pairwise(values)), default=1.0)
+    largest, near = max(map(abs, values), default=0.0), 1e-3 * gap
+    if (largest >= 1e6 and gap > 1e-3 * largest) or 0.0 < largest < 1e-4:
+        return [f"{value:.4g}".replace("-", "−") for value in values]
+    decimals = next((d for d in range(12) if all(abs(round(value, d) - value) <= near for value in values)), 12)
+    return [f"{value if abs(value) > near else 0.0:.{decimals}f}".replace("-", "−") for value in values]
 
 
 def x_axis(scale: Scale, y: float, label: str, *, parts: int = 5, percent: bool = False) -> tuple[list[str], float]:

@@ -177,20 +177,22 @@ def _advance(char: str) -> float:
     return 0.75 if char.isupper() else 0.63
 
 
-def wrapped(words: str, width: float, size: int) -> list[str]:
+def wrapped(words: str, width: float, size: int, bold: bool = False) -> list[str]:
     """Return ``words`` as lines no wider than ``width``; a word that is wider is cut."""
     lines: list[str] = []
     current = ""
     for word in words.split():
-        while width_of(word, size) > width and len(word) > 1:
-            fit = max(1, int(len(word) * width / width_of(word, size)))
+        while width_of(word, size, bold) > width and len(word) > 1:
+            fit = len(word) - 1
+            while fit > 1 and width_of(word[:fit], size, bold) > width:
+                fit -= 1
             if current:
                 lines.append(current)
                 current = ""
             lines.append(word[:fit])
             word = word[fit:]
         wider = f"{current} {word}".strip()
-        if current and width_of(wider, size) > width:
+        if current and width_of(wider, size, bold) > width:
             lines.append(current)
             current = word
         else:
@@ -211,7 +213,7 @@ def lines_of_text(
 ) -> tuple[list[str], float]:
     """Return ``words`` set in lines from the top ``y`` downwards, and the y below them."""
     made = []
-    for one in wrapped(plain(words, 400), width, size):
+    for one in wrapped(plain(words, 400), width, size, bold):
         y += round(size * LEADING)
         made.append(text(x, y - 3, one, tone=tone, size=size, bold=bold, anchor=anchor))
     return made, y
