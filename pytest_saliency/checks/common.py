@@ -155,6 +155,7 @@ def case_record(explained: Explained, kept: Kept, extra: Mapping[str, int] | Non
         "unordered_digest": cases.unordered_digest,
         "source": cases.source,
         "classes": dict(sorted(labels.items())),
+        "class_names": {str(label): cases.class_name(label) for label in sorted(set(cases.labels))},
         "kept": len(kept.indices),
         "dropped": {**kept.dropped, **(extra or {})},
     }

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,8 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def close(self) -> None:
-        try:
+        with suppress(OSError, AssertionError):
             self.send("Browser.close")
-        except (OSError, AssertionError):
-            pass
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:

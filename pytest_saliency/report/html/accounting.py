@@ -52,7 +52,10 @@ def undefined_maps(record: Record) -> list[dict[str, Any]]:
 
 
 def class_names(record: Record) -> dict[int, str]:
-    """Return the name of each class index that the record gives away, through the images that it names."""
+    """Return the name of each class index; of an older record those of the images that it names."""
+    told = (record.get("cases") or {}).get("class_names")
+    if told:
+        return {int(label): str(name) for label, name in told.items()}
     everyone = record.get("everyone") or {}
     index = dict(zip(map(str, everyone.get("id") or ()), everyone.get("label") or (), strict=False))
     named = [*(record.get("worst") or ()), *(record.get("gallery") or ())]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.report.html.accounting import accounting
-from pytest_saliency.report.html.drops import drop_table
+from pytest_saliency.report.html.baseline import baseline_view
+from pytest_saliency.report.html.drops import drop_rows
 from pytest_saliency.report.html.front import KINDS, Document, excused, shown_name
 from pytest_saliency.report.html.identity import (
     condition_rows,
@@ -15,7 +16,7 @@ from pytest_saliency.report.html.identity import (
     subject_line,
     subject_views,
 )
-from pytest_saliency.report.html.numbers import leg_rows, measure_rows, readout_rows
+from pytest_saliency.report.html.numbers import leg_rows, measure_rows, readout_rows, spread_rows
 from pytest_saliency.report.html.pictures import ReadPicture, shown_tile
 from pytest_saliency.report.html.plots import plots_shown
 from pytest_saliency.report.html.text import amount
@@ -53,12 +54,14 @@ def check_view(
         "legs": leg_rows(record),
         "measures": measure_rows(record),
         "readouts": readout_rows(record),
+        "spread": spread_rows(record),
+        "baseline": baseline_view(record),
         "plots": plots_shown(record, images != "none") if decision else [],
         "gallery": gallery,
         "differences": any(tile.title == DIFFERENCE for row in gallery for tile in row["tiles"]),
         "without_pictures": _without(record, images, pixels),
         "worst": worst_view(record),
-        "drops": drop_table(record, records),
+        "drops": drop_rows(record, records),
         "cases": accounting(record),
         "subjects": subject_views(record),
         "criterion": criterion_rows(record),

@@ -7,9 +7,10 @@ from typing import Any
 
 from pytest_saliency.evidence.release import release
 from pytest_saliency.evidence.waivers import check_name
+from pytest_saliency.report.html.baseline import loosened
 from pytest_saliency.report.html.identity import method_line, subject_line
 from pytest_saliency.report.html.numbers import limit_rows
-from pytest_saliency.report.html.text import instant, name
+from pytest_saliency.report.html.text import instant, name, setting, words
 from pytest_saliency.report.html.verdicts import DECISIONS, UNTESTED, counted, look, word
 from pytest_saliency.report.measured import near_limit
 from pytest_saliency.report.terminal import describe_policy
@@ -39,6 +40,7 @@ def front(document: Document, records: Sequence[Record]) -> dict[str, Any]:
         "deviations": [str(sentence) for sentence in document.get("deviations") or ()],
         "waivers": [_waiver(one) for one in document.get("waivers") or ()],
         "locks": [_lock(one) for one in document.get("locks") or ()],
+        "loosened": loosened(records),
         "matrix": [_matrix_row(record, place, document) for place, record in enumerate(records, start=1)],
     }
 
@@ -104,11 +106,10 @@ def shown_name(record: Record) -> str:
 
 def excused(record: Record, document: Document) -> list[str]:
     """Return what is said beside a verdict: waivers, and what the contract makes of it for pytest."""
-    named = {check_name(record), str(record.get("node"))}
     said = [
         f"waiver {name(one.get('id'))}: {one.get('state')}"
         for one in document.get("waivers") or ()
-        if str(one.get("check")) in named
+        if _names(one, record)
     ]
     policy = record.get("policy") or {}
     if policy.get("known_failure"):
@@ -121,6 +122,12 @@ def excused(record: Record, document: Document) -> list[str]:
     return said
 
 
+def _names(waiver: Mapping[str, Any], record: Record) -> bool:
+    if waiver.get("nodes") is not None:
+        return record.get("node") in waiver["nodes"]
+    return waiver.get("check") in (check_name(record), record.get("node"))
+
+
 def _matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]:
     cases, decision = record.get("cases") or {}, record.get("decision") or {}
     limits = limit_rows(record)
@@ -129,7 +136,7 @@ def _matrix_row(record: Record, place: int, document: Document) -> dict[str, Any
         "requirement": record.get("requirement"),
         "check": shown_name(record),
         "contract": record.get("contract"),
-        "method": method_line(record),
+        "method": (record.get("method") or {}).get("name") or method_line(record),
         "subject": subject_line(record),
         "n": decision.get("n"),
         "total": cases.get("n"),
@@ -157,14 +164,9 @@ def _lock(one: Mapping[str, Any]) -> dict[str, Any]:
         "contract": one.get("contract"),
         "state": one.get("state"),
         "why": one.get("why"),
-        "more": [
-            (key.replace("_", " "), [*map(_text, value)] if isinstance(value, list) else [_text(value)])
-            for key, value in more
-        ],
+        "more": [(words(key), [setting(entry) for entry in _listed(value)]) for key, value in more],
     }
 
 
-def _text(value: Any) -> str:
-    from pytest_saliency.report.html.text import setting
-
-    return setting(value)
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_saliency.report.html.text import NOTHING, against_limit, amount, p_text, share
+from pytest_saliency.report.html.text import NOTHING, against_limit, amount, jointly, p_text, share
 from pytest_saliency.report.html.verdicts import look, word
 from pytest_saliency.report.measured import limited, measures_of, number, title_of
 
 Record = Mapping[str, Any]
 SIDES = {"<=": "≤", ">=": "≥", "<": "<", ">": ">", "abs<=": "≤"}
-ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm")
+ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm", "measures")
 """Read-outs that the report shows as a plot or in a table of their own."""
 
 
@@ -71,6 +71,37 @@ def readout_rows(record: Record) -> list[tuple[str, str]]:
     readouts = (record.get("decision") or {}).get("readouts") or {}
     kept = {key: value for key, value in readouts.items() if key not in ELSEWHERE}
     return [(_named(path), amount(value)) for path, value in _leaves(kept, ())]
+
+
+def spread_rows(record: Record) -> list[dict[str, str]]:
+    """Return how each measure is spread over the images, where the record says so."""
+    found = ((record.get("decision") or {}).get("readouts") or {}).get("measures") or {}
+    titles = {name: title_of(measure) for name, measure in measures_of(record).items()}
+    rows = []
+    for name in sorted(found):
+        spread = found[name]
+        bca, quartiles = spread.get("bca") or {}, spread.get("quartiles") or (None, None)
+        wanted = (
+            spread.get("mean"),
+            bca.get("low"),
+            bca.get("high"),
+            spread.get("median"),
+            *quartiles,
+            spread.get("sd"),
+        )
+        mean, low, high, median, lower, upper, sd = jointly(*map(number, wanted))
+        rows.append(
+            {
+                "title": titles.get(name, name.replace("_", " ")),
+                "mean": mean,
+                "bca": f"{low} .. {high}",
+                "median": median,
+                "quartiles": f"{lower} .. {upper}",
+                "sd": sd,
+                "n": amount(spread.get("n")),
+            }
+        )
+    return rows
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from markupsafe import Markup
+
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.report.html.text import name
 
@@ -30,7 +32,7 @@ class Shown:
     alt: str
     word: str
     slice: str
-    source: str
+    source: Markup | str
     width: int | None
     height: int | None
     problem: str
@@ -83,7 +85,8 @@ def _read_within(path: Path, folders: tuple[Path, ...]) -> bytes | None:
 def shown_tile(tile: Mapping[str, Any], read: ReadPicture) -> Shown:
     """Return a tile with its picture, or with the sentence that says why there is none."""
     path = str(tile.get("path") or "")
-    source, problem = "", ""
+    source: Markup | str = ""
+    problem = ""
     try:
         source = _data_uri(tile, read(path))
     except SaliencyError as error:
@@ -100,7 +103,7 @@ def shown_tile(tile: Mapping[str, Any], read: ReadPicture) -> Shown:
     )
 
 
-def _data_uri(tile: Mapping[str, Any], content: bytes | None) -> str:
+def _data_uri(tile: Mapping[str, Any], content: bytes | None) -> Markup:
     if content is None:
         raise SaliencyError("there is no such file")
     media = str(tile.get("media"))
@@ -108,7 +111,8 @@ def _data_uri(tile: Mapping[str, Any], content: bytes | None) -> str:
         raise SaliencyError("it is not the PNG or JPEG picture that the record says")
     if hashlib.sha256(content).hexdigest() != tile.get("sha256"):
         raise SaliencyError("it is not the picture of this run, as its SHA-256 is another one than the record's")
-    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+    # Nothing in it needs escaping, and as markup it is not cut like a long text.
+    return Markup(f"data:{media};base64,{base64.b64encode(content).decode('ascii')}")
 
 
 def _side(value: Any) -> int | None:

@@ -10,8 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 ALLOWED = frozenset(
-    "svg g defs title desc path line polyline polygon rect circle ellipse text tspan clipPath linearGradient stop"
-    " pattern marker style symbol use mask image".split()
+    (
+        *("svg", "g", "defs", "title", "desc", "text", "tspan", "image", "use", "symbol", "style", "stop"),
+        *("path", "line", "polyline", "polygon", "rect", "circle", "ellipse"),
+        *("clipPath", "mask", "pattern", "marker", "linearGradient"),
+    )
 )
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"

@@ -60,7 +60,7 @@ def render_html(
             f" {first_line(error)}); run the checks again, or use the release that wrote it."
         ) from error
     environment = _environment()
-    return environment.get_template("report.html.j2").render(
+    made: str = environment.get_template("report.html.j2").render(
         title=title or titled(records),
         page=page,
         checks=checks,
@@ -68,6 +68,7 @@ def render_html(
         style=_style(environment),
         **_colours(),
     )
+    return made
 
 
 def _environment() -> Any:
@@ -90,6 +91,7 @@ def _environment() -> Any:
         finalize=shown,
     )
     environment.filters["name"] = text.name
+    environment.filters["parted"] = text.parted
     environment.filters["amount"] = text.amount
     return environment
 

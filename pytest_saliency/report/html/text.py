@@ -7,6 +7,7 @@ cannot be seen, or that turn the direction of what follows, become visible, and 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,9 @@ KEPT = frozenset("\n\t")
 JOINERS = frozenset("\u200c\u200d")  # scripts that need them are not forgeries
 MARKS = 4
 """Combining marks in a row on one character; more of them would pile up over the lines above."""
+FINEST = 6
+"""Most decimals of a number that has no limit to be told from."""
+PARTS = re.compile(r"(?<=[-_/.:,])(?=[^-_/.:,])|(?=\[)")
 NOTHING = "–"
 
 
@@ -55,6 +59,14 @@ def name(value: object) -> str:
     return visible(" ".join(str(value).split()) or NOTHING, LONG_NAME)
 
 
+def parted(value: object) -> Any:
+    """Return a name with places to break it: after the signs that part its words, not in the middle of one."""
+    from markupsafe import Markup, escape
+
+    pieces = PARTS.split(name(value))
+    return Markup("<wbr>").join(escape(piece) for piece in pieces)
+
+
 def amount(value: object) -> str:
     """Return a number of a record in a readable length; "undefined" for none."""
     if value is None:
@@ -75,13 +87,28 @@ def amount(value: object) -> str:
 def against_limit(estimate: float, low: float, high: float, limit: float | None) -> tuple[str, str, str, str]:
     """Return estimate, lower and upper bound, and limit, with decimals enough to tell each from the limit."""
     if limit is None:
-        return amount(estimate), _open(low), _open(high), NOTHING
+        value, lower, upper = jointly(estimate, low, high)
+        return value, lower, upper, NOTHING
     value, shown_limit, lower, upper = figures(estimate, limit, low, high)
     return value, lower, upper, shown_limit
 
 
-def _open(bound: float) -> str:
-    return "unbounded" if math.isinf(bound) else amount(bound)
+def jointly(*numbers: float) -> tuple[str, ...]:
+    """Return numbers with the same decimals: two, or as many as the largest of them needs to have two figures."""
+    largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
+    decimals = 2
+    while decimals < FINEST and 0.0 < largest < 10.0 ** (1 - decimals):
+        decimals += 1
+    return tuple(_fixed(number, decimals) for number in numbers)
+
+
+def _fixed(number: float, decimals: int) -> str:
+    if math.isnan(number):
+        return "undefined"
+    if math.isinf(number):
+        return "unbounded"
+    shown = f"{number:.{decimals}f}"
+    return shown.removeprefix("-") if float(shown) == 0.0 else shown
 
 
 def p_text(p: float | None) -> str:
