@@ -27,6 +27,20 @@ def one_line(text: object, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+def log_line(line: str) -> str:
+    """Return ``line`` as one line of a log, columns kept: no control characters, nothing that a CI runner obeys.
+
+    GitHub's runner takes a line that begins with two colons for a command, and ``##[`` anywhere.
+    """
+    if not line.isprintable():
+        plain = (" " if letter in "\n\r\t" else letter for letter in line)
+        line = "".join(REPLACED if unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter for letter in plain)
+    start = len(line) - len(line.lstrip())
+    if line.startswith("::", start):
+        line = f"{line[:start]}: :{line[start + 2 :]}"
+    return line.replace("##[", "## [")
+
+
 def markdown_text(text: object, longest: int = LONGEST) -> str:
     """Return ``text`` so that GitHub's Markdown shows it as it is: no markup, no HTML, no link, no mention.
 

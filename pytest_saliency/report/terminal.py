@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.decide.words import p_value
+from pytest_saliency.report.escape import log_line
 from pytest_saliency.report.measured import (
     STATISTICS,
     Record,
@@ -44,7 +45,7 @@ def render_failure(record: Record, location: str | None = None) -> str:
         lines.append(f"  {NEXT_STEP}")
     if location is not None:
         lines.append(f"{location}: {record.get('check')}: {short_text(record)}")
-    return "\n".join(lines)
+    return "\n".join(map(log_line, lines))  # names of cases and classes are foreign text
 
 
 def headline_of(record: Record) -> str:

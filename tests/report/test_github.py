@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fixtures.records import HOSTILE, hostile_document, sample_document, sample_record, sample_waiver
-from pytest_saliency.report.escape import command_data, command_property, markdown_text, one_line
+from pytest_saliency.report.escape import command_data, command_property, log_line, markdown_text, one_line
 from pytest_saliency.report.github import SHOWN, SUMMARY_BYTES, annotation_lines, remarks_on
 from pytest_saliency.report.github_file import append_summary
 from pytest_saliency.report.markdown import render_markdown
@@ -162,6 +162,22 @@ def test_a_class_name_cannot_give_a_command() -> None:
     (line,) = annotation_lines(sample_document([record]))
     assert line.count("\n") == line.count("\r") == 0
     assert line.startswith("::error ")
+
+
+@given(st.text(alphabet=st.sampled_from(":#[] \n\r\t\x0b\x85\u2028\u3000ab"), max_size=12))
+@example("::error::x")
+@example("\u2003::error::x")
+@example("###[error]x")
+@example(":::error::x")
+@example("\n::error::x")
+def test_a_line_of_the_log_is_no_command(text: str) -> None:
+    shown = log_line(text)
+    assert runner(shown) is None
+    assert "##[" not in shown
+    assert len(re.split("[\r\n]", shown)) == 1
+    assert len(shown.replace(": :", "::").replace("## [", "##[")) == len(
+        text.replace(": :", "::").replace("## [", "##[")
+    )
 
 
 def test_annotations_stand_at_the_limit_that_does_not_hold() -> None:
