@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pytest_saliency.checks.baseline_maps import SHOWN
 from pytest_saliency.checks.common import Kept
 from pytest_saliency.checks.gallery import Gallery
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.maps import Maps
     from pytest_saliency.records.baseline_entry import Stored
 
-SHOWN = {"class_sensitive": ("top1", 0), "faithful": ("top1", 0), "no_semantic_drift": ("after", 1)}
-"""By kind the stored map that is shown, and which of the gallery's maps is the same one now."""
+PLACES = {"top1": 0, "after": 1}
+"""Which of a gallery's maps is the stored one now."""
 
 
 def gallery_against(
@@ -39,7 +40,8 @@ def gallery_against(
     if of is None:
         return None
     kept = Kept(of.kept.indices[pairs.now], of.kept.total, of.kept.dropped)
-    name, place = SHOWN[result.kind]
+    name = SHOWN[result.kind]
+    place = PLACES[name]
     now = of.maps[place]
     title = of.titles[place]
     maps: tuple[Maps, ...] = (now,)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.numbers import Numbers, Table
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.records.baseline_entry import Entry, Stored
@@ -86,7 +86,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
     refuse_other_meaning(entry, result.kind, result.parameters)
     _refuse_other_method(entry, result)
     stored = entry.load()
-    pairs = paired(result.kind, result.numbers, stored, entry)
+    pairs = paired(result.kind, result.per_image, stored, entry)
     now = compared_columns(result.kind, result.per_image)
     columns = {name: [result.per_image[name][i] for i in pairs.now] for name in _BASE if name in result.per_image}
     for name, values in now.items():
@@ -183,7 +183,7 @@ class Pairs:
     stored: Mapping[str, NDArray[np.float64]]
 
 
-def paired(kind: str, numbers: Numbers, stored: Stored, entry: Entry) -> Pairs:
+def paired(kind: str, per_image: Table, stored: Stored, entry: Entry) -> Pairs:
     """Find each image of the baseline again, by its id.
 
     ``faithful`` looks at one drawn image of each cluster: there the cluster is what both runs share.
@@ -198,11 +198,11 @@ def paired(kind: str, numbers: Numbers, stored: Stored, entry: Entry) -> Pairs:
     from pytest_saliency.checks.compared import comparable, compared_columns
     from pytest_saliency.records.baseline_entry import BaselineError
 
-    wanted = compared_columns(kind, numbers.per_image)
+    wanted = compared_columns(kind, per_image)
     try:
         found = compared_columns(kind, stored.per_image)
         usable = comparable(kind, stored.per_image)
-        by = "cluster" if kind == "faithful" and "cluster" in numbers.per_image else "id"
+        by = "cluster" if kind == "faithful" and "cluster" in per_image else "id"
         names_then = [str(name) for name in stored.per_image[by]]
         missing = [name for name in wanted if name not in found]
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -216,8 +216,8 @@ def paired(kind: str, numbers: Numbers, stored: Stored, entry: Entry) -> Pairs:
             f" {', '.join(missing)}. Make it anew with --saliency-baseline update."
         )
     place = {name: i for i, name in enumerate(names_then) if usable[i]}
-    with_number = comparable(kind, numbers.per_image)
-    names_now = [str(name) for name in numbers.per_image[by]]
+    with_number = comparable(kind, per_image)
+    names_now = [str(name) for name in per_image[by]]
     now = [i for i, name in enumerate(names_now) if with_number[i] and name in place]
     known = set(names_then)
     return Pairs(
@@ -225,9 +225,7 @@ def paired(kind: str, numbers: Numbers, stored: Stored, entry: Entry) -> Pairs:
         then=np.asarray([place[names_now[i]] for i in now], dtype=np.int64),
         baseline=len(place),
         new=sum(name not in known for name in names_now),
-        numberless=frozenset(
-            str(one) for one, has in zip(numbers.per_image["id"], with_number, strict=True) if not has
-        ),
+        numberless=frozenset(str(one) for one, has in zip(per_image["id"], with_number, strict=True) if not has),
         stored=found,
     )
 

@@ -39,7 +39,7 @@ from pytest_saliency.decide.values import (
     within,
 )
 from pytest_saliency.decide.verdict import Verdict, verdict_of
-from pytest_saliency.decide.worsening_measures import Compared, fill_of, measure_of
+from pytest_saliency.decide.worsening_measures import LARGEST, Compared, fill_of, measure_of
 from pytest_saliency.decide.worsening_words import Gates, headline
 from pytest_saliency.errors import CriterionError
 
@@ -285,29 +285,70 @@ def _questions(
         if not columns:
             raise CriterionError(f"{LIMIT} limits {name!r}, but a check of kind {kind} measured {', '.join(now)}.")
         for column in columns:
-            measure = measure_of(kind, column)
-            width = measure.width
-            within(f"{LIMIT} of {name}", limit, 0.0, math.inf if width is None else width)
-            most, least, seen = worsening(measure, column, now[column], then[column])
-            same_length(column, seen, "the images kept", units.images)
-            known = ~np.isnan(seen)
-            asked.append(
-                Question(
-                    column=column,
-                    measure=measure,
-                    limit=float(limit),
-                    worst=units.average(most),
-                    best=units.average(least),
-                    seen=defined(units.average(seen)),
-                    then=np.asarray(then[column], dtype=np.float64)[known],
-                    now=np.asarray(now[column], dtype=np.float64)[known],
-                    undefined=int((~known).sum()),
-                    ends=None if width is None else (-width, width),
-                    seed=seed,
-                    alpha=alpha,
-                )
-            )
+            width = measure_of(kind, column).width
+            within(f"{LIMIT} of {name}", limit, 0.0, LARGEST if width is None else width)
+            asked.append(_question(kind, column, now[column], then[column], float(limit), units, alpha, seed))
     return asked
+
+
+def _question(
+    kind: str,
+    column: str,
+    now: npt.ArrayLike,
+    then: npt.ArrayLike,
+    limit: float,
+    units: Units,
+    alpha: float,
+    seed: int,
+) -> Question:
+    measure = measure_of(kind, column)
+    most, least, seen = worsening(measure, column, now, then)
+    same_length(column, seen, "the images kept", units.images)
+    known = ~np.isnan(seen)
+    return Question(
+        column=column,
+        measure=measure,
+        limit=limit,
+        worst=units.average(most),
+        best=units.average(least),
+        seen=defined(units.average(seen)),
+        then=np.asarray(then, dtype=np.float64)[known],
+        now=np.asarray(now, dtype=np.float64)[known],
+        undefined=int((~known).sum()),
+        ends=None if measure.width is None else (-measure.width, measure.width),
+        seed=seed,
+        alpha=alpha,
+    )
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How the numbers of one column moved: means then and now, the mean worsening with both one-sided bounds."""
+
+    then: float
+    now: float
+    worsening: float
+    interval: Interval
+    n: int
+    undefined: int
+
+
+def shift(
+    kind: str,
+    column: str,
+    now: npt.ArrayLike,
+    then: npt.ArrayLike,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    alpha: float = 0.05,
+    seed: int,
+) -> Shift:
+    """Return how the numbers of the same images moved; nothing is decided. At least one image is needed."""
+    units = Units(len(np.asarray(now)), clusters)
+    question = _question(kind, column, now, then, 0.0, units, alpha, seed)
+    interval = question.interval(question.references())
+    moved = mean_of(question.seen)
+    return Shift(mean_of(question.then), mean_of(question.now), moved, interval, units.n, question.undefined)
 
 
 def _check_attainable(asked: Sequence[Question], units: Units, baseline: int, alpha: float) -> None:

@@ -69,6 +69,7 @@ def annotate(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
     from pytest_saliency.errors import SaliencyError
 
     problems: dict[str, None] = {}
+    comparing = _comparing(records)
     for record in records:
         key = key_of(record)
         if key is None:
@@ -91,7 +92,14 @@ def annotate(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
             "state": state,
             "sha256": entry.sha256,
             "approved": entry.approval,
-            "changes": [change.to_dict() for change in since(entry, record.get("criterion"))] if approved else [],
+            "changes": [
+                change.to_dict()
+                for change in (
+                    *since(entry, record.get("criterion")),
+                    *compared_changes(entry, comparing.get(key, {}), complete=False),
+                )
+                if approved
+            ],
         }
     return list(problems)
 
@@ -99,6 +107,36 @@ def annotate(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
 def since(entry: Entry, criterion: Mapping[str, Any] | None) -> list[Change]:
     """Return what changed since ``entry`` was made; nothing where the criterion is not known."""
     return changes(entry.criterion, criterion) if criterion else []
+
+
+def compared_changes(entry: Entry, now: Mapping[str, Mapping[str, Any]], *, complete: bool) -> list[Change]:
+    """Return what changed in the checks that compare with ``entry``; ``now`` has their limits by id.
+
+    With ``complete`` a check that is not in ``now`` compares no more, which is looser.
+    """
+    found = []
+    for check, then in (entry.data.get("compared") or {}).items():
+        if check in now:
+            found += [
+                Change(f"{check}: {change.parameter}", change.then, change.now, change.way)
+                for change in changes(then, now[check])
+            ]
+        elif complete:
+            found.append(Change(f"{check}", "compares with it", None, "looser"))
+    return found
+
+
+def _comparing(records: Sequence[Mapping[str, Any]]) -> dict[Key, dict[str, Mapping[str, Any]]]:
+    """Return, by key of the baseline, the limits of the checks of this run that compare with it."""
+    from pytest_saliency.records.baseline_status import limits_of
+
+    made: dict[Key, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        criterion = record.get("criterion") or {}
+        if record.get("contract") and "of" in criterion:
+            key = Key.made(record["contract"], criterion["of"], record.get("axes") or {})
+            made.setdefault(key, {})[str(record["check"])] = limits_of(criterion)
+    return made
 
 
 def key_of(record: Mapping[str, Any]) -> Key | None:

@@ -108,9 +108,17 @@ class Stored:
 
 
 def entry_of(
-    key: Key, record: Mapping[str, Any], arrays: Mapping[str, Any], run: Mapping[str, Any], maps: Sequence[str]
+    key: Key,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    run: Mapping[str, Any],
+    maps: Sequence[str],
+    compared: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the entry for ``record``, not approved; ``arrays`` identify its ``.npz``, ``run`` the run it is from."""
+    """Return the entry for ``record``, not approved; ``arrays`` identify its ``.npz``, ``run`` the run it is from.
+
+    ``compared``: by id the checks that compare with it, and their limits.
+    """
     execution = record.get("execution") or {}
     measures = record["decision"]["measures"]
     return {
@@ -126,6 +134,7 @@ def entry_of(
         "images": {"n": len(record["per_image"]["id"]), "sha256": ids_digest(record["per_image"]["id"])},
         "arrays": dict(arrays),
         "maps": sorted(maps),
+        "compared": dict(compared),
         "made": {"at": run.get("finished"), "git": run.get("git")},
         "approval": None,
     }
@@ -155,8 +164,8 @@ def read_entry(path: Path, key: Key | None = None) -> Entry:
     made = data.get("format") if isinstance(data, dict) else None
     if isinstance(made, int) and not isinstance(made, bool) and made > FORMAT:
         raise BaselineError(
-            f"the baseline {shown(path)} has format {made}, and this release reads up to {FORMAT}; it was written by a newer"
-            " release of pytest-saliency: use that one."
+            f"the baseline {shown(path)} has format {made}, and this release reads up to {FORMAT}; it was written by a"
+            " newer release of pytest-saliency: use that one."
         )
     why = _wrong(data)
     if why:
@@ -164,8 +173,8 @@ def read_entry(path: Path, key: Key | None = None) -> Entry:
     found = Key.from_dict(data["key"])
     if key is not None and found != key:
         raise BaselineError(
-            f"{shown(path)} is the baseline of {found.selector}, not of {key.selector}: it was moved or renamed by hand."
-            " Give it its old name, or make a new one."
+            f"{shown(path)} is the baseline of {found.selector}, not of {key.selector}: it was moved or renamed by"
+            " hand. Give it its old name, or make a new one."
         )
     return Entry(found, path, hashlib.sha256(content).hexdigest(), data)
 
@@ -193,6 +202,7 @@ def _wrong(data: Any) -> str:
         "images": dict,
         "arrays": dict,
         "made": dict,
+        "compared": dict,
         "verdict": str,
         "headline": str,
     }

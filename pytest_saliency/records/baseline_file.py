@@ -41,7 +41,8 @@ def write(document: Mapping[str, Any], config: pytest.Config) -> list[str]:
             if mode == "new" and (shelf.approved or shelf.waiting or candidate_path(folder, key).is_file()):
                 kept.append(key)
                 continue
-            write_candidate(folder, key, record, document["run"], maps_of(record, config.rootpath))
+            maps = maps_of(record, config.rootpath)
+            write_candidate(folder, key, record, document["run"], maps, _compared(key, record, config.rootpath))
             written.append(key)
         except SaliencyError as error:
             problems.append(str(error))
@@ -67,6 +68,21 @@ def maps_of(record: Mapping[str, Any], root: Path) -> dict[str, NDArray[Any]]:
     found = read_arrays(root / str(held["path"]), held.get("sha256"))
     count = len(record["per_image"]["id"])
     return {name: values for name, values in found.items() if values.ndim > 1 and len(values) == count}
+
+
+def _compared(key: Key, record: Mapping[str, Any], root: Path) -> Mapping[str, Any]:
+    """Return the checks of the record's contract that compare with this baseline, and their limits."""
+    from pytest_saliency.contracts.contract import load_contract
+    from pytest_saliency.errors import ContractError
+    from pytest_saliency.records.baseline_status import comparisons
+
+    if key.contract is None or not record.get("source"):
+        return {}
+    try:
+        contract = load_contract(root / str(record["source"]["file"]))
+    except ContractError:  # changed while the tests ran
+        return {}
+    return comparisons(contract).get(key, {})
 
 
 def _measured(records: Sequence[Mapping[str, Any]], problems: list[str]) -> dict[Key, Mapping[str, Any]]:

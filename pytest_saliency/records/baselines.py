@@ -11,7 +11,7 @@ there is the old entry or the new one, each with its arrays.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,8 @@ def shelves(folder: Path) -> tuple[list[Shelf], list[str]]:
                 continue
             if path not in (approved_path(folder, entry.key), candidate_path(folder, entry.key)):
                 problems.append(
-                    f"{shown(path)} is not where the baseline of {entry.key.selector} belongs: it was moved or renamed by"
-                    " hand. Give it its old name, or remove it."
+                    f"{shown(path)} is not where the baseline of {entry.key.selector} belongs: it was moved or renamed"
+                    " by hand. Give it its old name, or remove it."
                 )
                 continue
             keys[entry.key] = None
@@ -109,9 +109,16 @@ def approved_entry(folder: Path, key: Key) -> Entry:
 
 
 def write_candidate(
-    folder: Path, key: Key, record: Mapping[str, Any], run: Mapping[str, Any], maps: Mapping[str, NDArray[Any]]
+    folder: Path,
+    key: Key,
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    maps: Mapping[str, NDArray[Any]],
+    compared: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the numbers of ``record`` beside what is approved, for somebody to look at; returns the entry's path.
+
+    ``compared``: by id the checks that compare with it, and their limits.
 
     Raises
     ------
@@ -127,7 +134,7 @@ def write_candidate(
     if not arrays.is_file() or arrays.read_bytes() != content:
         write_bytes_whole(arrays, content)
     named = {"path": arrays.name, "sha256": digest, "bytes": len(content)}
-    _write_entry(path, entry_of(key, record, named, run, sorted(maps)))
+    _write_entry(path, entry_of(key, record, named, run, sorted(maps), compared or {}))
     return path
 
 
@@ -147,8 +154,10 @@ def approve(folder: Path, waiting: Entry, *, by: str, at: str, reason: str) -> E
     return read_entry(path, waiting.key)
 
 
-def stray(folder: Path) -> list[Path]:
-    """Return arrays that no entry names, and files that a killed process left half-written.
+def stray(folder: Path, without: Collection[Path] = ()) -> list[Path]:
+    """Return arrays that no entry names, and what a killed process left half-written.
+
+    ``without``: entries that are to go and count no more.
 
     Raises
     ------
@@ -157,7 +166,7 @@ def stray(folder: Path) -> list[Path]:
     """
     named = set()
     for path in _files(folder):
-        if path.name.endswith(ENTRY):
+        if path.name.endswith(ENTRY) and path not in without:
             named.add(read_entry(path).arrays_path)
     return [
         path
