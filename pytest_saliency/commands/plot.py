@@ -41,10 +41,9 @@ def plot(run: Path, text: str, folder: Path) -> None:
     with well_formed(f"{run} cannot be plotted"):
         files = _files(chosen)
     if not files:
-        which = "the one check" if len(chosen) == 1 else f"none of the {len(chosen)} checks"
+        which = "the one check" if len(chosen) == 1 else f"each of the {len(chosen)} checks"
         raise SaliencyError(
-            f"nothing to plot: {which} of {run} that was asked for has {'no ' if len(chosen) == 1 else ''}numbers to draw;"
-            " a check that reached no verdict has none."
+            f"nothing to plot: {which} of {run} that was asked for has no numbers to draw, as it reached no verdict."
         )
     for name, content in files.items():
         write_text_whole(folder / name, content)

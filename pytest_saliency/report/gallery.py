@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from pytest_saliency.report.tiles import Tile, difference_tile, image_tile, map_tile
 
 DIFFERENCE = "difference"
+CELL = re.compile(r"\d{2,}-\d+\.(png|jpg)")
 QUALITY = 88  # of JPEG, which is taken where it is smaller: photographs, not drawings
 
 
@@ -37,10 +39,11 @@ class GalleryRow:
 def write_gallery(folder: Path, rows: Sequence[GalleryRow], titles: tuple[str, ...]) -> list[dict[str, Any]]:
     """Write every cell into ``folder`` and return the rows as JSON, each tile with path, SHA-256 and alternative text.
 
-    ``titles``: one for each map. Where there are two maps, their difference is added as a last cell.
+    ``titles``: one for each map. Where there are two maps, their difference is added as a last cell. Cells that an
+    earlier run left in ``folder`` and this one does not have are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         cells = [("image", image_tile(row.image, next((one for one in row.maps if one is not None), None)))]
         cells += [(title, map_tile(row.image, one)) for title, one in zip(titles, row.maps, strict=True)]
@@ -53,15 +56,19 @@ def write_gallery(folder: Path, rows: Sequence[GalleryRow], titles: tuple[str, .
                 "why": row.why,
                 "caption": list(row.caption),
                 "tiles": [
-                    _written(folder / f"{number:02d}-{place}", title, tile, row)
+                    _written(folder / f"{number:02d}-{place}", title, tile, row, titles)
                     for place, (title, tile) in enumerate(cells)
                 ],
             }
         )
+    ours = {Path(tile["path"]).name for row in made for tile in row["tiles"]}
+    for path in folder.iterdir():
+        if CELL.fullmatch(path.name) and path.name not in ours:
+            path.unlink(missing_ok=True)
     return made
 
 
-def _written(stem: Path, title: str, tile: Tile, row: GalleryRow) -> dict[str, Any]:
+def _written(stem: Path, title: str, tile: Tile, row: GalleryRow, titles: tuple[str, ...]) -> dict[str, Any]:
     media, content = _encoded(tile.pixels)
     path = stem.with_suffix(".png" if media == "image/png" else ".jpg")
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
@@ -71,6 +78,8 @@ def _written(stem: Path, title: str, tile: Tile, row: GalleryRow) -> dict[str, A
     finally:
         temporary.unlink(missing_ok=True)
     what = title if title == "image" else f"{title} over the image"
+    if title == DIFFERENCE:
+        what = f"{what}, light where the {titles[0]} is stronger, dark where the {titles[1]} is"
     extra = ", ".join(word for word in (tile.word, tile.slice) if word)
     return {
         "title": title,

@@ -22,8 +22,15 @@ STRENGTH = 0.90
 SUBDUED = (0.12, 0.80)
 """Black and white of the image beneath a map: less contrast, so that the same value looks alike everywhere."""
 
-LOST, GAINED = (0.99, 0.75, 0.20), (0.10, 0.16, 0.62)
+LOST, GAINED = (1.00, 0.80, 0.30), (0.06, 0.10, 0.50)
 """Where the first of two maps was stronger, and where the second is; one light, one dark."""
+
+PALE = (0.38, 0.62)
+"""Black and white of the image beneath a difference: between the two colours in lightness, whatever the image."""
+
+FADE, OUTLINED, SAME = 0.75, 0.5, 0.005
+"""Opacity is the difference to this power; from one share of a maximum on it is outlined, up to the other it is none.
+"""
 
 
 @dataclass(frozen=True)
@@ -140,22 +147,46 @@ def map_tile(image: NDArray[Any], values: NDArray[Any] | None) -> Tile:
 
 
 def difference_tile(image: NDArray[Any], before: NDArray[Any] | None, after: NDArray[Any] | None) -> Tile:
-    """Return what two maps do not share, each scaled by its own maximum: orange where the first is stronger, blue
-    where the second is; the colours differ in lightness too, so that they can be told apart in greyscale."""
+    """Return what two maps do not share, each scaled by its own maximum, over a pale image.
+
+    Light orange where the first is stronger, dark blue where the second is: the colours lie on either side of the
+    image's greys, so that greyscale tells them apart. A line runs around what differs by half of a maximum or more:
+    black around the first's, white around the second's. Of a volume: the slice that differs most.
+    """
     grey = greyscale(clean(image))
-    (first, word), (second, other) = rectified(before), rectified(after)
+    (first, why), (second, other) = rectified(before), rectified(after)
     if first is None or second is None:
-        return Tile(map_tile(image, None).pixels, f"{word or other} map", "")
-    name = ""
+        bare = map_tile(image, None)
+        return Tile(bare.pixels, _no_difference(why, other), bare.slice)
+    first, second = (_topped(linear(one, grey.shape)) for one in (first, second))
+    change, name = second - first, ""
     if grey.ndim == 3:
-        index = fullest_slice(first, grey.shape[0])
+        index = int(np.abs(change).sum(axis=(1, 2)).argmax())
         name = _named(index, grey.shape[0])
-        first, second = (_topped(linear(one, grey.shape))[index] for one in (first, second))
-        grey = grey[index]
-    else:
-        first, second = (_topped(linear(one, grey.shape)) for one in (first, second))
-    change = (second - first)[..., None]
-    base = np.repeat(SUBDUED[0] + (SUBDUED[1] - SUBDUED[0]) * grey[..., None], 3, axis=-1)
-    colour = np.where(change < 0.0, np.asarray(LOST), np.asarray(GAINED))
-    opacity = STRENGTH * np.sqrt(np.abs(change))
-    return Tile(picture(base * (1.0 - opacity) + colour * opacity), "", name)
+        grey, change = grey[index], change[index]
+    base = np.repeat(PALE[0] + (PALE[1] - PALE[0]) * grey[..., None], 3, axis=-1)
+    colour = np.where(change[..., None] < 0.0, np.asarray(LOST), np.asarray(GAINED))
+    opacity = STRENGTH * np.abs(change)[..., None] ** FADE
+    drawn = np.array(picture(base * (1.0 - opacity) + colour * opacity))
+    shown = linear(change, drawn.shape[:2])
+    word = "" if float(np.abs(change).max()) > SAME else "no difference"
+    for inside, ink in ((shown <= -OUTLINED, 0), (shown >= OUTLINED, 255)):
+        drawn[_rim(inside)] = ink
+    return Tile(Image.fromarray(drawn), word, name)
+
+
+def _no_difference(*why: str) -> str:
+    """Return what is written across the tile of two maps of which one or both cannot be compared."""
+    words = {"no map": "missing", "blank": "blank", "not finite": "not finite"}
+    found = [words[one] for one in why if one]
+    if len(found) == 1:
+        return f"one map is {found[0]}"
+    return f"both maps are {found[0]}" if found[0] == found[1] else f"one map is {found[0]}, one {found[1]}"
+
+
+def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the outermost pixels of a region; the picture's own edge counts as outside."""
+    padded = np.pad(inside, 1)
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    rim: NDArray[np.bool_] = inside & ~core
+    return rim
