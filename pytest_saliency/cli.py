@@ -32,6 +32,9 @@ COMMANDS = (
 )
 """Commands with a file of their own, ``commands/NAME.py``, which is imported when the command is used."""
 
+SCHEMAS = ("contract", "run", "bundle-run", "results", "cases-line", "manifest", "waivers", "baseline")
+"""What there is a JSON Schema of."""
+
 
 class _Sentences(click.Group):
     """Turns what a user can mend into one sentence on stderr and exit code 1."""
@@ -97,12 +100,14 @@ def validate(paths: tuple[Path, ...], text_only: bool) -> None:
 
 
 @main.command()
+@click.argument("name", default="contract", type=click.Choice(SCHEMAS))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
-def schema(output: Path | None) -> None:
-    """Print the JSON Schema of the contract file, for editors."""
+def schema(name: str, output: Path | None) -> None:
+    """Print the JSON Schema of the contract file, for editors, or of another file that this package writes or reads."""
     from pytest_saliency.contracts.schema import shipped_schema
+    from pytest_saliency.evidence.schemas import schema_text
 
-    text = shipped_schema()
+    text = shipped_schema() if name == "contract" else schema_text(name)
     if output is None:
         click.echo(text, nl=False)
     else:

@@ -187,7 +187,8 @@ def quantities(record: Record) -> list[Quantity]:
         found.append(Quantity(UNDEFINED, undefined, "<=", blocks))
     if criterion.get("min_kept") is not None:
         counts = decision.get("counts") or {}
-        kept = counts["kept"] / counts["total"] if counts.get("total") else None
+        total = counts.get("total") or counts.get("baseline")  # images of the cases, or of the baseline
+        kept = counts["kept"] / total if total else None
         found.append(Quantity(KEPT, kept, ">=", kept is None or kept < criterion["min_kept"]))
     return found
 
