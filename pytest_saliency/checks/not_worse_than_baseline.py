@@ -330,7 +330,7 @@ def _lines(parameters: NotWorseThanBaselineParameters, numbers: Numbers, i: int)
     shown = []
     for name, _ in _changes(parameters, numbers):
         then, now = (numbers.per_image[column][i] for column in (f"then_{name}", name))
-        shown.append(f"{name} {_figure(then)} then, {_figure(now)} now")
+        shown.append(f"{name} {_figure(then)} -> {_figure(now)}")
     return shown
 
 

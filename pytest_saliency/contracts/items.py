@@ -114,6 +114,7 @@ class ContractItem(pytest.Function):
         from pytest_saliency.records.baseline_handle import not_yet
         from pytest_saliency.records.baseline_key import Key
         from pytest_saliency.records.baseline_mode import folder_of
+        from pytest_saliency.records.baselines import approved_path
         from pytest_saliency.report.attach import Completer
         from pytest_saliency.report.terminal import render_failure, violated_line
         from pytest_saliency.session import saliency_of
@@ -131,6 +132,9 @@ class ContractItem(pytest.Function):
                 pytest.skip(f"{self.check.check}: {reason}")
         result = Run(self.contract, self.check, session, fixtures, self.config.rootpath, baselines).result()
         record = Completer(self)(result)
+        own = Key.of(record)
+        if approved_path(baselines, own).is_file():
+            record["baseline"] = {"selector": own.selector}
         text = render_failure(record, self._at(violated_line(record) or self.check.line))
         apply(self.check, record["policy"], record, result, text)
 

@@ -39,7 +39,7 @@ from pytest_saliency.decide.values import (
     within,
 )
 from pytest_saliency.decide.verdict import Verdict, verdict_of
-from pytest_saliency.decide.worsening_measures import LARGEST, Compared, fill_of, measure_of
+from pytest_saliency.decide.worsening_measures import LARGEST, Compared, measure_of
 from pytest_saliency.decide.worsening_words import Gates, headline
 from pytest_saliency.errors import CriterionError
 
@@ -75,7 +75,7 @@ class Question:
     @property
     def title(self) -> str:
         """What it is called in words."""
-        return f"mean worsening of {self.measure.title}{fill_of(self.column)}"
+        return f"mean worsening of {self.measure.called(self.column)}"
 
     def p_values(self, limit: float, references: tuple[Reference, Reference] | None) -> tuple[float, float]:
         """Return the p-values of "the mean worsening is above ``limit``" (for PASS) and "it is at most" (for FAIL)."""

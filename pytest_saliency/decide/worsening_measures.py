@@ -24,7 +24,7 @@ class Compared:
     """One measure. ``low`` to ``high`` is its range, None where it has none; ``worse`` is 1 where more is worse.
 
     ``absolute``: its size counts, not its sign. ``tolerance`` names the entry of ``tolerance.TOLERANCES``, and
-    ``times`` how many such numbers make it up.
+    ``times`` how many such numbers make it up. ``unit`` ends the title.
     """
 
     name: str
@@ -35,6 +35,11 @@ class Compared:
     tolerance: str
     absolute: bool = False
     times: int = 1
+    unit: str = ""
+
+    def called(self, column: str) -> str:
+        """Return what ``column`` holds in words: "advantage with blur (log-odds)"."""
+        return f"{self.title}{fill_of(column)}{self.unit}"
 
     @property
     def width(self) -> float | None:
@@ -77,7 +82,7 @@ COMPARED: Mapping[str, tuple[Compared, ...]] = MappingProxyType(
         "class_sensitive": (Compared("agreement", "agreement", 0.0, 1.0, 1, "agreement"),),
         "faithful": (
             # A difference of score drops, each of which may be off.
-            Compared("advantage", "advantage (log-odds)", None, None, -1, "log_odds_drop", times=2),
+            Compared("advantage", "advantage", None, None, -1, "log_odds_drop", times=2, unit=" (log-odds)"),
         ),
         "no_semantic_drift": (
             Compared("iou_drop", "IoU drop", 0.0, 1.0, 1, "iou_drop"),

@@ -194,8 +194,9 @@ def _numbers(then: Entry, now: Entry, pairs: Pairs, stored: tuple[Stored, Stored
         spread = float(np.nanmean(np.abs(change))) if np.isfinite(change).any() else 0.0
         scaled.append(change / spread if spread > 0.0 else change)
     badness = np.max(np.stack(scaled), axis=0)
+    classes = now.data["cases"].get("class_names") or {}
     cases = [
-        _case(i, columns, pairs, stored)
+        _case(i, columns, pairs, stored, classes)
         for i in np.argsort(-np.where(np.isnan(badness), np.inf, badness), kind="stable")
         if not badness[i] <= 0.0
     ][:WORST]

@@ -23,6 +23,14 @@ NEXT_STEP = (
     "If this change is intended, look at the pictures, then change the contract in a reviewed commit,"
     " or declare known_failure with a reason and a date."
 )
+BASELINE_STEP = (
+    "If this change is intended, look at the pictures, then run with --saliency-baseline update and see:"
+    " pytest-saliency baseline diff '{selector}'"
+)
+COMPARE_STEP = (
+    "To see what changed since the approved baseline, run with --saliency-baseline update, then:"
+    " pytest-saliency baseline diff '{selector}'"
+)
 
 
 def render_failure(record: Record, location: str | None = None) -> str:
@@ -42,10 +50,19 @@ def render_failure(record: Record, location: str | None = None) -> str:
     lines += _indented(_notes(record))
     lines += _snippet(record)
     if record.get("contract"):
-        lines.append(f"  {NEXT_STEP}")
+        lines.append(f"  {_next_step(record)}")
     if location is not None:
         lines.append(f"{location}: {record.get('check')}: {short_text(record)}")
     return "\n".join(map(log_line, lines))  # names of cases and classes are foreign text
+
+
+def _next_step(record: Record) -> str:
+    """Return what to do next; where the check has an approved baseline, how to see what changed since."""
+    compared = ((record.get("inputs") or {}).get("baseline") or {}).get("selector")
+    if compared:
+        return BASELINE_STEP.format(selector=compared)
+    known = (record.get("baseline") or {}).get("selector")
+    return f"{NEXT_STEP}\n  {COMPARE_STEP.format(selector=known)}" if known else NEXT_STEP
 
 
 def headline_of(record: Record) -> str:
@@ -88,7 +105,7 @@ def _legs(record: Record) -> list[str]:
     return [
         f"not shown: {leg['statement']} ({p_value(number(leg['p']))})"
         for leg in decision.get("legs") or ()
-        if not leg["holds"] and leg["name"] not in criterion
+        if not leg["holds"] and str(leg["name"]).partition("[")[0] not in criterion
     ]
 
 
