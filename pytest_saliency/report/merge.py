@@ -189,10 +189,6 @@ def _own_deviations(document: Document) -> list[str]:
 def _derived(document: Document, parts: Sequence[Mapping[str, Any]]) -> set[str]:
     from pytest_saliency.report.document import deviations
 
-    run = dict(document["run"])
-    if len(parts) > 1:  # said of each run instead
-        run |= {"git": {"commit": "", "dirty": False}, "tester": {}}
-    run.setdefault("git", None)
-    run.setdefault("tester", None)
+    run = {"git": None, "tester": None, **document["run"]}
     found = set(deviations({**document, "run": run, "locks": document.get("locks") or []}))
     return found | set(differences(parts, document["records"])) if len(parts) > 1 else found

@@ -87,7 +87,7 @@ def distinct(parts: Iterable[Part]) -> list[dict[str, Any]]:
 
 
 def merged_run(parts: Sequence[Part]) -> dict[str, Any]:
-    """Return the ``run`` of a merged document; what its runs do not agree on is None or lists what each of them says.
+    """Return the ``run`` of a merged document; what its runs do not agree on lists what each of them says.
 
     The id follows from the ids of the runs, so that the same runs always make the same document.
     """
@@ -107,7 +107,7 @@ def merged_run(parts: Sequence[Part]) -> dict[str, Any]:
             name: _joined((part.get("versions") or {}).get(name, "not installed") for part in parts)
             for name in packages
         },
-        "git": _common_git(parts),
+        "git": _git(parts),
         "root": None,
         "merged": [dict(part) for part in parts],
     }
@@ -121,16 +121,14 @@ def _joined(values: Iterable[Any]) -> str:
     return " | ".join(sorted({str(value) for value in values}))
 
 
-def _common_git(parts: Sequence[Part]) -> dict[str, Any] | None:
-    states = [part.get("git") for part in parts]
-    if any(state is None for state in states) or len({str(state["commit"]) for state in states if state}) != 1:
+def _git(parts: Sequence[Part]) -> dict[str, Any] | None:
+    """Return what is known of the work trees: dirty if one of them was, or if one may have been."""
+    states = [part["git"] for part in parts if part.get("git")]
+    if not states:
         return None
-    dirty = {state.get("dirty") for state in states if state}
-    return {"commit": states[0]["commit"] if states[0] else None, "dirty": True if True in dirty else _only(dirty)}
-
-
-def _only(values: set[Any]) -> Any:
-    return values.pop() if len(values) == 1 else None
+    commits = [(part.get("git") or {}).get("commit") or "none recorded" for part in parts]
+    dirty = [state.get("dirty") for state in states]
+    return {"commit": _joined(commits), "dirty": True if True in dirty else None if None in dirty else False}
 
 
 def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -186,7 +186,7 @@ def test_other_packages_commits_and_testers_are_deviations() -> None:
     assert f"{'e' * 40} in run bbbbbbbb" in said
     assert "The work tree had uncommitted changes in run bbbbbbbb" in said
     assert "Nobody is named as tester of run bbbbbbbb" in said
-    assert merged["run"]["git"] is None
+    assert merged["run"]["git"] == {"commit": f"{first['run']['git']['commit']} | {'e' * 40}", "dirty": True}
     assert merged["run"]["tester"]["name"] == "A. Tester"
     assert merged["run"]["versions"]["torch"] == "2.6.0 | 2.7.0"
     assert "numpy" not in said
