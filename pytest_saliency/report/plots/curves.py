@@ -12,7 +12,7 @@ from pytest_saliency.report.plots.legend import MARGIN, Entry, legend
 from pytest_saliency.report.plots.plot import Plot, plot_name
 from pytest_saliency.report.plots.svg import WIDTH, dot, drawing, line, lines_of_text, path
 
-LEFT, RIGHT = 56, 22
+LEFT, RIGHT = 60, 22
 HEIGHT = 150
 SCORES = (("probability", "probability", ""), ("log_odds", "log-odds", "_log_odds"))
 WAYS = (
@@ -70,7 +70,9 @@ def _curve_plot(fill: str, curves: Mapping[str, Any], score: str, words: str, ta
     facts = [] if count is None else [f"mean over {several(int(count), 'image')} with a usable map"]
     if gain is not None:
         facts.append(f"symmetric relevance gain {figure(gain)} (0: the order knows nothing)")
-    foot, y = lines_of_text(MARGIN, y, " · ".join([*facts, "decides nothing"]), WIDTH - 2 * MARGIN, tone="faint")
+    foot, y = lines_of_text(
+        MARGIN, y, " · ".join([*facts, "for reading only, decides nothing"]), WIDTH - 2 * MARGIN, tone="faint"
+    )
     title = f"Deletion and insertion, {fill} fill: {words} of the predicted class"
     alt = f"{title}. {' '.join(said)} {'; '.join(facts)}{'.' if facts else ''}".rstrip()
     return Plot(plot_name("curves", fill, score), title, drawing(y + 6, title, alt, [*body, *axis, *foot]), alt)

@@ -26,7 +26,7 @@ from pytest_saliency.report.plots.svg import (
     width_of,
 )
 
-LEFT, RIGHT = 56, 22
+LEFT, RIGHT = 60, 22
 HEIGHT = 132
 BINS, MANY_BINS, MANY = 20, 32, 200
 DASHES = ("6 3", "1.5 2.5", "8 3 1.5 3")

@@ -23,7 +23,7 @@ TONES: Mapping[str, str] = {
 WIDTH = 340
 """Of every plot in its own units: a phone shows it at its natural size."""
 
-SMALL = 11
+SMALL = 12
 FONT = "system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 LEADING = 1.3
 
