@@ -98,11 +98,18 @@ def bundle_document(
         files |= attached
     else:
         taken = left_out(taken)
-    taken["deviations"] = [*(taken.get("deviations") or ()), *problems]
+    taken["deviations"] = [*dict.fromkeys((*(taken.get("deviations") or ()), *_untold(taken), *problems))]
     taken = without_places(taken, root)
     if case_key is not None:
         taken = with_keyed_ids(taken, case_key)
     return settled(taken), files, problems
+
+
+def _untold(document: Mapping[str, Any]) -> list[str]:
+    """Return the deviations that follow from the document, which a bundle always tells; a run has them already."""
+    from pytest_saliency.report.document import deviations
+
+    return deviations(document) if "git" in document["run"] else []
 
 
 def document_files(document: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, bytes]:

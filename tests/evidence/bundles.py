@@ -11,7 +11,10 @@ from typing import Any
 from fixtures.records import sample_document, sample_record
 from pytest_saliency.contracts.contract import load_contract
 from pytest_saliency.contracts.settings import settings_of
-from pytest_saliency.evidence.bundle import Written, write_bundle
+from pytest_saliency.evidence.bundle import Written, document_files, write_bundle
+from pytest_saliency.evidence.layout import MANIFEST, SIGNATURES
+from pytest_saliency.evidence.manifest import Entry, manifest_of
+from pytest_saliency.evidence.read import read_bundle
 from pytest_saliency.records.record import complete, versions
 
 CONTRACT = """\
@@ -76,3 +79,28 @@ def copy_of(bundle: Path, to: Path) -> Path:
     """Return a copy of a bundle that a test may change."""
     shutil.copytree(bundle, to, symlinks=True)
     return to
+
+
+def rehash(folder: Path) -> None:
+    """Make the manifest anew, as somebody would who changed files and knows how bundles are made."""
+    (folder / MANIFEST).unlink()
+    entries = {
+        path.relative_to(folder).as_posix(): Entry.of(path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and SIGNATURES not in path.relative_to(folder).parts
+    }
+    (folder / MANIFEST).write_bytes(manifest_of(entries))
+
+
+def rewrite(folder: Path, change: Change) -> None:
+    """Change the document, and make everything that is made from it anew, the manifest last."""
+    document = read_bundle(folder).document
+    change(document)
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST
+    }
+    for path, content in document_files(document, files).items():
+        (folder / path).write_bytes(content)
+    rehash(folder)

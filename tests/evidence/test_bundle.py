@@ -160,7 +160,9 @@ def test_with_maps_pictures_and_maps_are_those_of_the_run_under_names_of_the_bun
         for tile, was in zip(tiles, wanted, strict=True):
             assert hashlib.sha256((written.path / tile["path"]).read_bytes()).hexdigest() == was["sha256"]
             assert {**tile, "path": ""} == {**was, "path": ""}
-        assert (written.path / record["maps"]["path"]).read_bytes() == (tmp_path / original["maps"]["path"]).read_bytes()
+        assert (written.path / record["maps"]["path"]).read_bytes() == (
+            tmp_path / original["maps"]["path"]
+        ).read_bytes()
         assert (written.path / record["pictures"][0]).is_file()
     assert b"data:image/" in (written.path / "report.html").read_bytes()
     assert verify(written.path, 0).whole
@@ -208,7 +210,9 @@ def test_a_bundle_names_no_place_and_no_machine(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SECRET_TOKEN", "hunter2-hunter2")
     root = repository(tmp_path / "repository")
     document = document_of(root)
-    document["run"]["command"] = f"pytest {root}/contracts --saliency-bundle /mnt/share/evidence 'C:\\Users\\jane\\x.py'"
+    document["run"]["command"] = (
+        f"pytest {root}/contracts --saliency-bundle /mnt/share/evidence 'C:\\Users\\jane\\x.py'"
+    )
     document["records"][0]["cases"]["source"] = f"image folder {root}/data/val"
     document["records"][0]["subjects"]["model"]["source"] = "file /srv/secret/models/ft.pt"
     document["records"][1]["notes"] = [f"see {Path.home()}/notes/one.txt, and https://example.org/a/b"]
@@ -268,5 +272,8 @@ def test_canonical_json_is_that_of_rfc_8785() -> None:
     value = {"numbers": [333333333.33333329, 1e30, 4.50, 2e-3, 1e-27], "literals": [None, True, False], "\u20ac": -0.0}
     made = '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"\u20ac":0}'
     assert canonical(value) == made.encode()
-    assert canonical({"a": float("nan"), "b": 2**60, "c": "\ud800"}) == b'{"a":null,"b":"1152921504606846976","c":"\\\\ud800"}'
+    assert (
+        canonical({"a": float("nan"), "b": 2**60, "c": "\ud800"})
+        == b'{"a":null,"b":"1152921504606846976","c":"\\\\ud800"}'
+    )
     assert settled(1e17) == 1e17

@@ -1,0 +1,106 @@
+"""What verifying a bundle says to a reader: whole or not first, then what was tested, then what was not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_saliency.evidence.outcome import names_of
+from pytest_saliency.evidence.split import models_of
+from pytest_saliency.evidence.verify import Report
+
+ABOVE = {
+    0: "level 1 (every decision, criterion and report again from the numbers), 2 and 3",
+    1: "level 2 (per-image numbers again from stored maps) and 3 (the model again)",
+    2: "level 3 (the model again)",
+}
+
+
+def lines_of(report: Report) -> list[str]:
+    """Return the lines of a report; text of the bundle is shown without control characters."""
+    lines = [_first(report), f"bundle id: {report.id or 'none: there is no manifest'}"]
+    lines += [f"  FOUND {finding}" for finding in report.findings]
+    if report.document is not None:
+        if report.findings:
+            lines.append("What follows is what the files say, and they cannot be relied on:")
+        for part in (_run, _models, _checks, _decision):
+            lines += _shown(part, report.document)
+    lines.append(f"signatures: {'none' if not report.signatures else ''}".rstrip())
+    lines += [f"  {line}" for line in report.signatures]
+    lines += [f"checked: {line}" for line in report.checked]
+    lines += [f"note: {line}" for line in report.told]
+    lines += [f"not checked: {line}" for line in report.skipped]
+    if report.level in ABOVE:
+        lines.append(f"not checked: {ABOVE[report.level]}; see --level")
+    return [printable(line) for line in lines]
+
+
+def _shown(part: Callable[[Mapping[str, Any]], list[str]], document: Mapping[str, Any]) -> list[str]:
+    """Return the lines of ``part``; a document that was tampered with may be anything, which is told already."""
+    try:
+        return part(document)
+    except Exception as error:
+        return [f"(a part of the run cannot be shown: {type(error).__name__}: {error})"]
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one line without anything that a terminal would act on."""
+    return "".join(one if one.isprintable() else " " if one in "\n\t\r" else f"\\x{ord(one):02x}" for one in text)
+
+
+def _first(report: Report) -> str:
+    if not report.whole:
+        what = "NO BUNDLE" if report.id is None else "TAMPERED WITH"
+        count = len(report.findings)
+        return f"{what}: {count} finding{'s' if count != 1 else ''} up to level {report.level}"
+    words = "and every check says PASS" if report.passed else "but not every check says PASS"
+    return f"WHOLE up to level {report.level}, {words if report.verdicts else 'but no check is in it'}"
+
+
+def _run(document: Mapping[str, Any]) -> list[str]:
+    run = document.get("run") or {}
+    tester, git = run.get("tester"), run.get("git")
+    who = f"{tester.get('name')} ({tester.get('source')})" if isinstance(tester, Mapping) else "nobody is named"
+    commit = "no commit is recorded"
+    if isinstance(git, Mapping):
+        dirty = {True: ", with uncommitted changes", False: ""}.get(git.get("dirty"), ", changes not known")  # type: ignore[call-overload]
+        commit = f"commit {git.get('commit')}{dirty}"
+    lines = [
+        f"run {run.get('id')}: {run.get('started')} to {run.get('finished')}, tester {who}",
+        f"  {run.get('command')}",
+        f"  {commit}; pytest-saliency {(run.get('versions') or {}).get('pytest-saliency')}",
+    ]
+    lines += [f"deviation: {line}" for line in document.get("deviations") or ()]
+    return lines
+
+
+def _models(document: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for model in models_of(document["records"]):
+        digest = f"weights sha256 {model['weights_sha256']}" if model["weights_sha256"] else "weights of no file"
+        lines.append(f"model {model['name']}: {digest}, state sha256 {model['state_sha256']}, {model['architecture']}")
+    return lines
+
+
+def _checks(document: Mapping[str, Any]) -> list[str]:
+    names = names_of(document["records"])
+    return [
+        f"{record.get('verdict')!s:<12} {name}: {record.get('headline')}"
+        for name, record in zip(names, document["records"], strict=True)
+    ]
+
+
+def _decision(document: Mapping[str, Any]) -> list[str]:
+    from pytest_saliency.evidence.release import release
+
+    made = release(document)
+    lines = [f"release decision: {made['decision']}. {made.get('why') or ''}".rstrip()]
+    waivers = {str(row.get("id")): row for row in document.get("waivers") or ()}
+    for entry in made["waived"]:
+        row = waivers.get(str(entry["waiver"]), {})
+        lines.append(
+            f"  waived: {entry['check']} ({entry['verdict']}) by {entry['waiver']}, approved by"
+            f" {row.get('approved_by')}, until {row.get('expires')}: {row.get('reason')}"
+        )
+    lines += [f"  not excused: {entry['check']} ({entry['verdict']})" for entry in made["unwaived"]]
+    return lines
