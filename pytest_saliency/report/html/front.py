@@ -25,8 +25,8 @@ KINDS = {
 }
 
 
-def front(document: Document, records: Sequence[Record]) -> dict[str, Any]:
-    """Return what the report says before its first check; ``records`` in the order of the report."""
+def front(document: Document, records: Sequence[Record], matrix: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the report says before its first check; ``records`` and ``matrix`` in the order of the report."""
     made = release(document)
     tally = [{"word": word(verdict), "look": look(verdict), "count": count} for verdict, count in counted([*records])]
     return {
@@ -41,7 +41,7 @@ def front(document: Document, records: Sequence[Record]) -> dict[str, Any]:
         "waivers": [_waiver(one) for one in document.get("waivers") or ()],
         "locks": [_lock(one) for one in document.get("locks") or ()],
         "loosened": loosened(records),
-        "matrix": [_matrix_row(record, place, document) for place, record in enumerate(records, start=1)],
+        "matrix": list(matrix),
     }
 
 
@@ -128,7 +128,8 @@ def _names(waiver: Mapping[str, Any], record: Record) -> bool:
     return waiver.get("check") in (check_name(record), record.get("node"))
 
 
-def _matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]:
+def matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]:
+    """Return the row of the check at ``place``, which counts from 1."""
     cases, decision = record.get("cases") or {}, record.get("decision") or {}
     limits = limit_rows(record)
     return {

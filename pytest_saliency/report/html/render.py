@@ -40,7 +40,8 @@ def render_html(
     from pytest_saliency import __version__
     from pytest_saliency.records.hashing import to_json
     from pytest_saliency.report.html.check import check_view
-    from pytest_saliency.report.html.front import front, titled
+    from pytest_saliency.report.html.front import front, matrix_row, titled
+    from pytest_saliency.report.html.text import name
     from pytest_saliency.report.html.verdicts import rank
 
     if images not in IMAGES:
@@ -49,11 +50,13 @@ def render_html(
     what = "the run"
     try:
         records = sorted(ordered["records"], key=rank)
-        page = front(ordered, records)
-        checks = []
+        matrix, checks = [], []
         for place, record in enumerate(records, start=1):
-            what = f"the record of {record.get('node')}"
+            what = f"the record of {name(record.get('node'))}"
+            matrix.append(matrix_row(record, place, ordered))
             checks.append(check_view(record, place, ordered, records, read_picture, images))
+        what = "the run"
+        page = front(ordered, records, matrix)
     except BROKEN as error:
         raise SaliencyError(
             f"the report cannot be made, as {what} is not as this release writes it ({type(error).__name__}:"
