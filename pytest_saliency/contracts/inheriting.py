@@ -43,6 +43,8 @@ def inheriting_items(reader: CheckReader, kind: Kind, head: CheckHead | None) ->
         hint = did_you_mean(of, known) or (f"; the checks are {', '.join(known[:10])}" if known else "")
         findings.value((*path, "of"), f"no check '{shown(of)}' in this contract {reader.section}{hint}")
     referred = reader.around.checks.get(of) if isinstance(of, str) else None
+    if not referred and "max_worsening" not in values:
+        findings.value(path, f"'max_worsening' is missing {reader.section}; it has no default")
     if not referred or head is None:
         return ()
     made = [(item, _parameters(reader, kind, item, own)) for item in referred]

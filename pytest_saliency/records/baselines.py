@@ -98,13 +98,13 @@ def approved_entry(folder: Path, key: Key) -> Entry:
         return shelf.approved
     if shelf.approved is not None or shelf.waiting is not None:
         raise BaselineError(
-            f"the baseline of {key.selector} is not approved, so nothing can be compared with it: look at it with"
-            f" 'pytest-saliency baseline diff {key.selector}', then 'pytest-saliency baseline approve {key.selector}"
-            " --reason ...'."
+            f"the baseline of {key.selector} is not approved, so nothing can be compared with it; look at it:"
+            f" pytest-saliency baseline diff '{key.selector}', and approve it: pytest-saliency baseline approve"
+            f" '{key.selector}' --reason \"...\"."
         )
     raise BaselineError(
-        f"there is no baseline of {key.selector} yet: run the check once with --saliency-baseline new, then"
-        f" 'pytest-saliency baseline approve {key.selector} --reason ...', and commit the folder."
+        f"there is no baseline of {key.selector} yet; run the check once with --saliency-baseline new, approve what it"
+        f" wrote: pytest-saliency baseline approve '{key.selector}' --reason \"...\", and commit the folder."
     )
 
 
