@@ -32,7 +32,7 @@ COMMANDS = (
 )
 """Commands with a file of their own, ``commands/NAME.py``, which is imported when the command is used."""
 
-SCHEMAS = ("contract", "run", "bundle-run", "results", "cases-line", "manifest", "waivers", "baseline")
+SCHEMAS = ("contract", "run", "bundle-run", "results", "cases-line", "manifest", "waivers", "lock", "baseline")
 """What there is a JSON Schema of."""
 
 

@@ -18,8 +18,10 @@ from jsonschema import Draft202012Validator
 
 from fixtures.records import sample_document, sample_record, sample_records, with_gallery
 from pytest_saliency.cli import main
+from pytest_saliency.contracts.contract import load_contract
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.evidence.bundle import write_bundle
+from pytest_saliency.evidence.lock import lock_of
 from pytest_saliency.evidence.schemas import NAMES, schema, schema_text
 from pytest_saliency.evidence.schemas.build import FILES, identifier, render
 from pytest_saliency.evidence.waiver_file import read_waivers
@@ -30,14 +32,14 @@ from pytest_saliency.records.baseline_key import Key
 from .waiving import file_of, waiver
 
 OPEN = re.compile(
-    r"/(axes|counts|dropped|classes|readouts|effect_size|smallest_detectable|measures|measured|tolerance|work|stages|"
-    r"images|check_seconds|versions|per_image|everyone|inputs|values|lines|bound|compared|contrast|subjects|preprocess|method|"
+    r"/(axes|counts|dropped|classes|class_names|readouts|effect_size|smallest_detectable|measures|measured|tolerance|work|stages|"
+    r"images|check_seconds|versions|per_image|everyone|inputs|values|lines|bound|compared|models|parameters|roles|contrast|subjects|preprocess|method|"
     r"executions?|selftest)(/.*)?$"
 )
 """Objects whose keys are named by somebody else, and what lies in them; those with fixed keys again are below."""
 CLOSED_AGAIN = re.compile(
     r"^(?!.*/(readouts|inputs)/).*(/(measures|measured)/[^/]+(/interval)?|/subjects/[^/]+|/work/[^/]+|/stages/[^/]+"
-    r"|/tolerance/[^/]+)$"
+    r"|/tolerance/[^/]+|/models/[^/]+)$"
 )
 
 
@@ -82,7 +84,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     given = {"check": check_name(records[4]), "model": f'"{model}"'}
     text = file_of(waiver(**given), waiver(id="old", expires="x", **given), "  - nothing\n")
     assessed = assess(read_waivers(text, "w"), records, datetime(2026, 6, 1, tzinfo=UTC))
-    return small(sample_document(records, waivers=assessed, deviations=["The work tree had changes."]))
+    lock = {
+        "contract": "chest",
+        "file": "c.saliency.yaml",
+        "changes": ["a: x 1 -> 2 (looser)"],
+        "at": None,
+        "commit": None,
+    }
+    locks = [{**lock, "state": "changed", "why": "Contract chest changed."}]
+    return small(sample_document(records, waivers=assessed, locks=locks, deviations=["The work tree had changes."]))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +117,8 @@ def documents(run: dict[str, Any], bundled: Path) -> Iterator[tuple[str, Any]]:
     yield "manifest", json.loads((bundled / "manifest.json").read_bytes())
     yield "cases-line", json.loads((bundled / "cases.jsonl").read_bytes().splitlines()[0])
     yield "waivers", yaml.safe_load(file_of(waiver(created='"2026-05-01T00:00:00Z"', expires='"2026-12-31T00:00:00Z"')))
+    contract = load_contract(Path(__file__).parents[2] / "fixtures" / "contracts" / "good" / "chest-xray.saliency.yaml")
+    yield "lock", json.loads(json.dumps(lock_of(contract)))
     record = sample_record("no_semantic_drift", "FAIL")
     arrays = {"path": "0" * 64 + ".npz", "sha256": "0" * 64, "bytes": 9}
     compared = {"no-worse": {"max_worsening": {"iou_drop": 0.1}}}
@@ -171,7 +183,7 @@ def test_a_misspelt_key_fails_wherever_keys_are_fixed(run: dict[str, Any], bundl
             changed = dict(holder)
             holder[f"{way[-1]}s"] = holder.pop(way[-1])
             try:
-                assert invalid(name, document), f"{name}: {path}/{way[-1]}s is taken"
+                assert not validator(name).is_valid(document), f"{name}: {path}/{way[-1]}s is taken"
             finally:
                 holder.clear()
                 holder.update(changed)
@@ -207,6 +219,9 @@ def test_a_misspelt_key_fails_wherever_keys_are_fixed(run: dict[str, Any], bundl
         ("waivers", ["waivers", 0, "model"], "v1"),
         ("waivers", ["waivers", 0, "expires"], "2026-12-31"),
         ("waivers", ["waivers", 0, "expires"], "2026-12-31T00:00:00+02:00"),
+        ("lock", ["resolved", "items"], []),
+        ("lock", ["resolved", "items", 0, "severity"], "ignore"),
+        ("lock", ["resolved_sha256"], ""),
         ("baseline", ["arrays", "path"], "../x.npz"),
         ("baseline", ["verdict"], "ERROR"),
         ("baseline", ["images", "n"], "many"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_saliency.errors import SaliencyError
 
-NAMES = ("run", "bundle-run", "results", "cases-line", "manifest", "waivers", "baseline")
+NAMES = ("run", "bundle-run", "results", "cases-line", "manifest", "waivers", "lock", "baseline")
 """What there is a schema of; that of the contract has a command of its own."""
 
 

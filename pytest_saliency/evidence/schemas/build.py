@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.contracts.check import CheckItem
 from pytest_saliency.contracts.fields import SLUG
+from pytest_saliency.contracts.models import CasesSpec, ModelSpec
+from pytest_saliency.evidence.lock import STATES as LOCK_STATES
 from pytest_saliency.evidence.schemas.pieces import (
     ANY,
     BOOL,
@@ -97,7 +103,17 @@ def _assessment() -> Schema:
 
 
 def _lock_assessment() -> Schema:
-    return {"type": "object", "properties": {"state": TEXT, "why": TEXT}, "required": ["state", "why"]}
+    return closed(
+        {
+            "contract": TEXT,
+            "file": TEXT,
+            "changes": every(TEXT),
+            "at": maybe(INSTANT),
+            "commit": maybe(TEXT),
+            "state": one_of(*LOCK_STATES),
+            "why": TEXT,
+        }
+    )
 
 
 def _qualifiers() -> dict[str, Schema]:
@@ -239,6 +255,57 @@ def baseline() -> Schema:
     }
 
 
+def lock() -> Schema:
+    """Return the schema of a contract's lock."""
+    known = closed({"reason": TEXT, "expires": {"type": "string", "format": "date"}})
+    given: dict[str, Schema] = {
+        "name": TEXT,
+        "check": TEXT,
+        "kind": one_of(*KINDS),
+        "axes": table(TEXT),
+        "parameters": {"type": "object"},
+        "roles": table(TEXT),
+        "cases": _spec(CasesSpec),
+        "requirement": maybe(TEXT),
+        "severity": one_of("fail", "warn"),
+        "on_inconclusive": one_of("fail", "warn", "skip"),
+        "known_failure": maybe(known),
+    }
+    names = [field.name for field in fields(CheckItem) if field.name not in ("line", "lines")]
+    resolved = {
+        "format": {"const": 1},
+        "contract": TEXT,
+        "requirement": maybe(TEXT),
+        "models": table(_spec(ModelSpec), minProperties=1),
+        "items": every(closed({name: given.get(name, ANY) for name in names}), minItems=1),
+    }
+    return closed(
+        {
+            "format": {"const": 1},
+            "contract": TEXT,
+            "sha256": SHA256,
+            "resolved_sha256": SHA256,
+            "resolved": closed(resolved),
+            "made": closed({"at": INSTANT, "commit": maybe(TEXT), "version": TEXT}),
+        }
+    )
+
+
+def _spec(section: type[BaseModel]) -> Schema:
+    """Close a section of the contract and the sections in it; what their values may be is the contract's own schema."""
+    made = {}
+    for name, field in section.model_fields.items():
+        inner = _section_in(field.annotation)
+        made[name] = ANY if inner is None else {"if": {"type": "object"}, "then": _spec(inner)}
+    return closed(made)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+
+
 FILES: Mapping[str, tuple[str, Callable[[], Schema]]] = {
     "run": ("the JSON file of a run, format 2", run_document),
     "bundle-run": ("run.json of an evidence bundle", bundle_run),
@@ -246,6 +313,7 @@ FILES: Mapping[str, tuple[str, Callable[[], Schema]]] = {
     "cases-line": ("one line of cases.jsonl of an evidence bundle", cases_line),
     "manifest": ("manifest.json of an evidence bundle", manifest),
     "waivers": ("saliency-waivers.yaml", waivers),
+    "lock": ("the lock of a contract", lock),
     "baseline": ("the entry of a baseline", baseline),
 }
 """Title and maker of each schema by its name."""

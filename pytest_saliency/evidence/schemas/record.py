@@ -62,9 +62,11 @@ def definitions(tables: bool = True) -> dict[str, Schema]:
                 "unordered_digest": SHA256,
                 "source": TEXT,
                 "classes": table(COUNT),
+                "class_names": table(TEXT),
                 "kept": COUNT,
                 "dropped": table(COUNT),
-            }
+            },
+            optional=("class_names",),
         ),
         "execution": _execution(),
         "record": _record(tables),

@@ -13,6 +13,7 @@ from pytest_saliency.engine.threads import cpu_threads
 from pytest_saliency.evidence.selftest import coverage, linear, tampering, verdicts, waiving
 from pytest_saliency.evidence.selftest.item import Item, Part, items_of
 from pytest_saliency.records.runfile import run_document
+from pytest_saliency.report.document import deviations
 
 THREADS = 1
 """The models are tiny; more threads would only wait for each other."""
@@ -76,7 +77,8 @@ def document_of(
     )
     made["run"] |= {"git": None, "selftest": [item.to_dict() for item in items]}
     made["deviations"] = [
+        *deviations(made),
         f"This is the self test of the tool: {good} of {len(items)} known answers came out. It says nothing of any"
-        f" other model. Meant not to PASS: {', '.join(MEANT)}."
+        f" other model. Meant not to PASS: {', '.join(MEANT)}.",
     ]
     return made
