@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
+from pytest_saliency.report.escape import log_line
+
 
 def failure_block(text: str, path: str, line: int, message: str) -> ReprExceptionInfo:
     """Return ``text`` as a failure located at ``path:line``, with ``message`` where one line is shown.
 
+    Names of classes and files in it can give a terminal or a CI runner no commands.
+
     Without ``text`` there is the location only, as ``--tb=line`` wants it.
     """
-    entries = [ReprEntryNative([text + "\n"])] if text else []
+    harmless = "\n".join(map(log_line, text.splitlines()))
+    entries = [ReprEntryNative([harmless + "\n"])] if text else []
     traceback = ReprTraceback(reprentries=entries, extraline=None, style="native")
-    return ReprExceptionInfo(reprtraceback=traceback, reprcrash=ReprFileLocation(path, line, message))
+    return ReprExceptionInfo(reprtraceback=traceback, reprcrash=ReprFileLocation(path, line, log_line(message)))
 
 
 def shown_path(path: Path, config: pytest.Config) -> str:

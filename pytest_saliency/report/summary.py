@@ -10,6 +10,7 @@ import pytest
 from pytest_saliency.records.record import Setting, without_result
 from pytest_saliency.report.document import now
 from pytest_saliency.report.durations import duration_lines, notes_of, record_of, summary_line
+from pytest_saliency.report.escape import log_line
 from pytest_saliency.report.measured import measured_text
 from pytest_saliency.report.terminal import describe_policy, headline_of
 from pytest_saliency.session import SALIENCY
@@ -94,14 +95,14 @@ class RunReport:
         terminal.write_line(f"saliency: {len(records)} check{'s' if len(records) != 1 else ''}: {shown}")
         for record in records:
             for line in self._excused(record):
-                terminal.write_line(f"saliency: {line}", yellow=True)
+                terminal.write_line(log_line(f"saliency: {line}"), yellow=True)
         self.write_costs(terminal)
         for line in self._told():
-            terminal.write_line(f"saliency: {line}", yellow=True)
+            terminal.write_line(log_line(f"saliency: {line}"), yellow=True)
         for line in self._lines:
-            terminal.write_line(line if line.startswith("::") else f"saliency: {line}")
+            terminal.write_line(line if line.startswith("::") else log_line(f"saliency: {line}"))
         for problem in self._problems:
-            terminal.write_line(f"saliency: ERROR: {problem}", red=True)
+            terminal.write_line(log_line(f"saliency: ERROR: {problem}"), red=True)
 
     def _told(self) -> list[str]:
         """Return what the run's document says of waivers and locks, which no single check tells."""
@@ -118,7 +119,7 @@ class RunReport:
         if SALIENCY in self._config.stash:
             told = [*told, record_of(self._config.stash[SALIENCY].costs())]
         for note in notes_of(told):
-            terminal.write_line(f"saliency: {note.rstrip('.')}.", yellow=True)
+            terminal.write_line(log_line(f"saliency: {note.rstrip('.')}."), yellow=True)
         if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
             line = summary_line(told)
             terminal.write_line(f"saliency: {line or 'no model ran'}")
