@@ -30,6 +30,13 @@ def given(record: Record, name: str) -> np.ndarray:
     return values[~np.isnan(values)]
 
 
+def shaded(read: Read) -> list[tuple[float, float]]:
+    """Return from where to where the plot is shaded as forbidden, in the units of the axis."""
+    a, b = read.axis("x")
+    boxes = [(float(one.get("x", "nan")), float(one.get("width", "nan"))) for one in read.all("rect", "f-bad")]
+    return sorted((a * x + b, a * (x + width) + b) for x, width in boxes)
+
+
 def expect_bars(plot: Plot, values: np.ndarray, width: float) -> None:
     """Compare the bars with numpy's histogram; the values must lie off the edges."""
     bars = Read.of(plot.svg).bars()
@@ -54,8 +61,9 @@ def test_agreement_has_bins_of_five_percent_and_its_limit(verdict: str) -> None:
     a, b = read.axis("x")
     (limit,) = [line for line in read.lines("s-bad") if len(line) == 2 and line[0, 1] != line[1, 1]]
     np.testing.assert_allclose(a * limit[:, 0] + b, 0.5, atol=2e-3)
-    forbidden = read.all("rect", "f-bad")[-1]
-    assert a * float(forbidden.get("x", "nan")) + b == pytest.approx(0.5, abs=2e-3)
+    assert shaded(read) == [pytest.approx((0.5, 1.0), abs=3e-3)]
+    agreement = given(record, "agreement")
+    assert f"{(agreement >= 0.5).sum()} of {len(agreement)} images beyond the limit" in plot.alt
     assert "limit < 0.50" in read.words()
     assert f"n = {record['cases']['kept']} images" in read.words()
 
@@ -110,6 +118,7 @@ def test_drift_has_a_distribution_for_each_measure() -> None:
     drop = given(record, "iou_drop")
     expect_bars(plots["iou-drop"], np.where(drop == 1.0, 1.0 - 1e-9, drop), 0.05)
     assert f"{(drop > 0.4).sum()} of {len(drop)} images beyond the limit" in plots["iou-drop"].alt
+    assert shaded(Read.of(plots["iou-drop"].svg)) == [pytest.approx((0.4, 1.0), abs=3e-3)]
     read = Read.of(plots["correlation"].svg)
     assert not read.all("path", "s-bad")
     assert "no limit declared" in read.words()
@@ -123,6 +132,8 @@ def test_a_limit_on_both_sides_of_zero_is_drawn_twice() -> None:
     upright = [line for line in read.lines("s-bad") if line[0, 0] == line[1, 0] and line[0, 1] != line[1, 1]]
     np.testing.assert_allclose(sorted(a * line[0, 0] + b for line in upright), [-0.2, 0.2], atol=3e-3)
     assert "±0.20" in read.words()
+    (_, left), (right, _) = shaded(read)
+    assert (left, right) == pytest.approx((-0.2, 0.2), abs=3e-3)
 
 
 @pytest.mark.parametrize("undefined", [0, 3])
@@ -149,7 +160,12 @@ def test_advantages_are_those_of_the_swap_test(undefined: int) -> None:
         seen = ~np.isnan(advantage)
         estimate = record["decision"]["measures"][f"advantage[{fill}]"]["estimate"]
         assert np.average(advantage[seen], weights=np.asarray(weights)[order][seen]) == pytest.approx(estimate)
-        expect_bars(named(record)[f"advantage-{fill}"], advantage[seen], 0.2)
+        plot = named(record)[f"advantage-{fill}"]
+        expect_bars(plot, advantage[seen], 0.2)
+        ((start, stop),) = shaded(Read.of(plot.svg))
+        assert stop == pytest.approx(0.6, abs=0.01)
+        assert start < advantage[seen].min() + 0.01
+        assert f"{(advantage[seen] <= 0.6).sum()} of {seen.sum()} images beyond the margin" in plot.alt
         theirs = np.asarray([np.nan if v is None else v for v in columns[f"drop_of_random[{fill}]"]], dtype=float)
         measure = record["decision"]["measures"][f"against[random,{fill}]"]
         assert np.nanmean(own - theirs) == pytest.approx(measure["estimate"])

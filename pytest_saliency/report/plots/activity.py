@@ -48,8 +48,8 @@ def activity_plots(record: Record) -> list[Plot]:
     width = nice_step(high - low, BINS)
     first, last = np.floor(low / width + 1e-9), np.ceil(high / width - 1e-9)
     edges = np.asarray(np.round(np.arange(first, last + 1) * width, 12), dtype=np.float64)
-    layer = str(part(record, "subjects", "model").get("layer") or "the target layer")
-    title = f"Active channels of {layer}, of {channels:.0f}"
+    layer = part(record, "subjects", "model").get("layer")
+    title = f"Active channels of {layer if isinstance(layer, str) else 'the target layer'}, of {channels:.0f}"
     rows = [(group, density(group.shares, edges)) for group in groups]
     highest = max((max(values) for _, values in rows), default=0.0)
     scale = Scale(float(edges[0]), float(edges[-1]), LEFT, WIDTH - LEFT)

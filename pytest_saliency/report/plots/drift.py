@@ -13,7 +13,7 @@ MEASURES = (
     ("correlation", "pattern correlation", "correlation of the two maps (1: the same)", (-1.0, 1.0)),
     (
         "concentration_change",
-        "concentration change",
+        "change of concentration",
         "change of the share in the top 10 % (0: none)",
         (-1.0, 1.0),
     ),

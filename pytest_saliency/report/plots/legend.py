@@ -13,7 +13,7 @@ SAMPLE = 24
 
 @dataclass(frozen=True)
 class Entry:
-    """``mark``: ``bars``, ``line``, ``limit``, ``interval`` or ``mean``; ``dash``, ``tone`` and ``hollow`` of lines."""
+    """``mark``: ``bars``, ``line``, ``interval`` or ``mean``. A line has a ``dash``; ``dots`` on it are full or hollow."""
 
     mark: str
     words: str
@@ -42,11 +42,6 @@ def _sample(entry: Entry, x: float, y: float) -> list[str]:
         return [*interval(x + 1, end - 1, y), dot((x + end) / 2, y)]
     if entry.mark == "mean":
         return [diamond((x + end) / 2, y)]
-    if entry.mark == "limit":
-        return [
-            rect((x + end) / 2, y - 6, SAMPLE / 2, 12, tone="bad", opacity=0.14),
-            line((x + end) / 2, y - 7, (x + end) / 2, y + 7, tone="bad", width=2),
-        ]
     body = [line(x, y, end, y, tone=entry.tone, width=1.8, dash=entry.dash)]
     if entry.dots:
         body.append(dot((x + end) / 2, y, 2.5, tone=entry.tone, hollow=entry.dots == "hollow"))

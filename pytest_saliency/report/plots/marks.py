@@ -45,8 +45,8 @@ class Marks:
         shown = figure(self.limit, decimals)
         if figure(self.limit, 4).rstrip("0") != shown.rstrip("0"):
             shown = f"{self.limit:g}".replace("-", "−")
-        side = SIDES.get(self.side, self.side)
-        return f"{self.word} {side}{shown}" if side == "±" else f"{self.word} {side} {shown}"
+        side = SIDES.get(self.side, "")
+        return f"{self.word} {side}{shown}" if side in ("±", "") else f"{self.word} {side} {shown}"
 
     def estimate_words(self, decimals: int = 2) -> str:
         """Return "mean 0.31, 95 % bounds 0.28 and 0.35"; nothing where nothing was estimated."""
@@ -63,10 +63,10 @@ class Marks:
 def marks_of(record: Record, name: str, statistic: str, word: str = "limit", mean: float | None = None) -> Marks:
     """Return limit, estimate and bounds of a measure of the record; ``mean`` is marked beside them."""
     found = measure(record, name)
-    bounds = part(found, "interval")
+    bounds, side = part(found, "interval"), str(found.get("side"))
     return Marks(
         limit=finite(found.get("limit")),
-        side=str(found.get("side") or ""),
+        side=side if side in SIDES else "",
         word=word,
         estimate=finite(found.get("estimate")),
         name=statistic,
