@@ -138,16 +138,21 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", session, features=scheme)
         if grey:
             self.send("Emulation.setEmulatedVisionDeficiency", session, type="achromatopsia")
-        self.send("Page.navigate", session, url=path.resolve().as_uri())
+        page = Page(self, target, session, path.resolve().as_uri())
+        self.send("Page.navigate", session, url=page.url)
         self.wait("Page.loadEventFired", session)
-        return Page(self, target, session)
+        until = time.monotonic() + SECONDS
+        while not page.evaluate("location.protocol === 'file:' && document.readyState === 'complete'"):
+            assert time.monotonic() < until, f"{path} does not load"
+            time.sleep(0.01)
+        return page
 
 
 class Page:
     """One open page."""
 
-    def __init__(self, browser: Browser, target: str, session: str) -> None:
-        self._browser, self._target, self._session = browser, target, session
+    def __init__(self, browser: Browser, target: str, session: str, url: str) -> None:
+        self._browser, self._target, self._session, self.url = browser, target, session, url
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression, which runs from outside of the page."""
@@ -179,7 +184,7 @@ class Page:
     def requests(self) -> list[str]:
         """Return what was asked for beside the page itself and the data inside of it."""
         sent = [event["request"]["url"] for event in self._events("Network.requestWillBeSent")]
-        return [url for url in sent[1:] if not url.startswith("data:")]
+        return [url for url in sent if url != self.url and not url.startswith("data:")]
 
     def complaints(self) -> list[str]:
         """Return everything that the console, the log or the inspector said."""

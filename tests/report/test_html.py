@@ -385,9 +385,12 @@ def test_a_loosened_limit_is_shown_on_top_and_at_its_check() -> None:
 
 
 def test_locks_are_shown_whatever_they_hold() -> None:
-    lock = {"contract": "chest", "state": "changed", "why": "a limit differs", "changes": ["max_iou_drop: 0.3, 0.4"]}
-    section = page_of(sample_document([known()], locks=[lock])).one("section", aria_labelledby="locks")
-    for text in ("chest", "changed", "a limit differs", "max_iou_drop: 0.3, 0.4"):
+    changed = {"contract": "chest", "file": "a.yaml", "state": "changed", "why": "It changed.", "commit": None}
+    changed |= {"at": "2026-01-02T03:04:05Z", "changes": ["kept: max_iou_drop 0.3 -> 0.4 (looser)", "kept: note"]}
+    bare = {"contract": "other", "state": "unlocked", "why": "It is not locked.", "new": [1, 2]}
+    section = page_of(sample_document([known()], locks=[changed, bare])).one("section", aria_labelledby="locks")
+    assert [one.text for one in section.all("li", cls="loose")] == ["kept: max_iou_drop 0.3 -> 0.4 (looser)"]
+    for text in ("chest", "changed", "2026-01-02 03:04:05 UTC", "kept: note", "unlocked", "It is not locked.", "new"):
         assert text in section.text
 
 

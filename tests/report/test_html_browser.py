@@ -14,7 +14,7 @@ from PIL import Image
 from fixtures.records import hostile_document, sample_document, with_gallery
 from pytest_saliency.report.html import pictures_below, render_html
 
-from .browser import Browser
+from .browser import Browser, chromium
 
 LOOKS = [(1280, False), (1280, True), (360, False), (360, True)]
 WIDER = """[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll') && !one.closest('svg')
@@ -180,3 +180,13 @@ def test_verdicts_differ_without_any_colour(browser: Browser, report: Path, tmp_
     for red, green, blue in colours(page.screenshot(tmp_path / "grey.png")):
         assert max(red, green, blue) - min(red, green, blue) <= 3
     page.close()
+
+
+def test_without_a_browser_it_is_skipped_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("SALIENCY_NEEDS_CHROMIUM", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no Chromium here"):
+        chromium()
+    monkeypatch.setenv("SALIENCY_NEEDS_CHROMIUM", "1")
+    with pytest.raises(pytest.fail.Exception, match="no Chromium here"):
+        chromium()

@@ -73,7 +73,7 @@ def test_waivers_of_today_are_held_against_the_run(run: Path, tmp_path: Path, re
     measures = record["decision"]["measures"].items()
     unmet = {key: one["estimate"] + 0.1 for key, one in measures if one["verdict"] not in (None, "PASS")}
     lines = {
-        "id": "W-1",
+        "id": "w-1",
         "check": "chest/evidence-kept[layercam]",
         "model": record["subjects"]["after"]["weights_sha256"],
         "bound": json.dumps(unmet),

@@ -29,7 +29,7 @@ STYLE = (Path(__file__).parents[2] / "pytest_saliency/report/html/templates/styl
     [
         ("plain, ä, 字, 👍", "plain, ä, 字, 👍"),
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
-        ("bell\x07 nul\x00 escape\x1b[31m", "bell␇ nul␀ escape␛[31m"),
+        ("bell\x07 nul\x00 escape\x1b[31m", "bell[U+0007] nul[U+0000] escape[U+001B][31m"),
         ("\x7f\x85", "[U+007F][U+0085]"),
         ("a\u202eb\u2066c\u200fd\ufeff", "a[U+202E]b[U+2066]c[U+200F]d[U+FEFF]"),
         ("a\u200db", "a\u200db"),

@@ -154,18 +154,32 @@ def matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]
 
 def _waiver(one: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("id", "check", "state", "why", "reason", "risk", "requested_by", "approved_by", "created", "expires")
-    return {key: one.get(key) for key in keys} | {"applies": one.get("state") == "applies"}
+    bound = one.get("bound") or {}
+    more = [
+        ("Model, SHA-256", one.get("model")),
+        ("Accepted up to", ", ".join(f"{words(key)} {setting(bound[key])}" for key in sorted(bound))),
+        *(("Problem", problem) for problem in one.get("problems") or ()),
+    ]
+    return {key: one.get(key) for key in keys} | {
+        "applies": one.get("state") == "applies",
+        "more": [(key, str(value)) for key, value in more if value],
+    }
 
 
 def _lock(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of a contract's lock; whatever else the entry says is listed as it is."""
-    said = ("contract", "state", "why")
-    more = [(key, one[key]) for key in sorted(one) if key not in said and one[key] not in (None, [], {}, "")]
+    named = {"file": "File", "at": "Locked at", "commit": "Commit"}
+    more = [
+        (title, [instant(one[key]) if key == "at" else str(one[key])]) for key, title in named.items() if one.get(key)
+    ]
+    told = ("contract", "state", "why", "changes", *named)
+    rest = sorted(key for key in one if key not in told and one[key] not in (None, [], {}, ""))
     return {
         "contract": one.get("contract"),
         "state": one.get("state"),
         "why": one.get("why"),
-        "more": [(words(key), [setting(entry) for entry in _listed(value)]) for key, value in more],
+        "changes": [str(line) for line in one.get("changes") or ()],
+        "more": more + [(words(key), [setting(entry) for entry in _listed(one[key])]) for key in rest],
     }
 
 

@@ -47,8 +47,6 @@ def visible(text: str, longest: int = LONG) -> str:
 def _spelled(character: str, category: str) -> str:
     if category not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") or character in KEPT or character in JOINERS:
         return character
-    if ord(character) < 0x20:
-        return chr(0x2400 + ord(character))
     return f"[U+{ord(character):04X}]"
 
 
