@@ -28,6 +28,9 @@ LOST, GAINED = (1.00, 0.80, 0.30), (0.06, 0.10, 0.50)
 PALE = (0.38, 0.62)
 """Black and white of the image beneath a difference: between the two colours in lightness, whatever the image."""
 
+COARSE = 64
+"""Rows and columns at which the slices of two volumes are compared."""
+
 FADE, OUTLINED, SAME = 0.75, 0.5, 0.005
 """Opacity is the difference to this power; from one share of a maximum on it is outlined, up to the other it is none.
 """
@@ -115,32 +118,48 @@ def _topped(values: Floats) -> Floats:
     return values / top if top > 0.0 else values
 
 
+def _shares(scaled: Floats, size: tuple[int, ...], index: int | None) -> Floats:
+    """Return a map at ``size`` scaled to its new maximum; of a volume (``index``) that slice alone.
+
+    A volume is never resized as a whole, which would take gigabytes: only slices that could hold the maximum are.
+    """
+    if index is None:
+        return _topped(linear(scaled, size))
+    deep = linear(scaled, size[:1])
+    peaks = deep.max(axis=(1, 2))
+    top = 0.0
+    for place in np.argsort(-peaks, kind="stable"):
+        if peaks[place] <= top:
+            break
+        top = max(top, float(linear(deep[place], size[1:]).max()))
+    shown = linear(deep[index], size[1:])
+    return shown / top if top > 0.0 else shown
+
+
 def image_tile(image: NDArray[Any], first_map: NDArray[Any] | None) -> Tile:
     """Return the image itself; of a volume (C, D, H, W) the slice that holds most of ``first_map``."""
-    pixels = clean(image)
     name = ""
-    if pixels.ndim == 4:
-        index = fullest_slice(rectified(first_map)[0], pixels.shape[1])
-        name = _named(index, pixels.shape[1])
-        pixels = pixels[:, index]
+    if image.ndim == 4:
+        index = fullest_slice(rectified(first_map)[0], image.shape[1])
+        name = _named(index, image.shape[1])
+        image = image[:, index]
+    pixels = clean(image)
     shown = np.moveaxis(pixels, 0, -1) if pixels.shape[0] == 3 else np.repeat(greyscale(pixels)[..., None], 3, -1)
     return Tile(picture(shown), "", name)
 
 
 def map_tile(image: NDArray[Any], values: NDArray[Any] | None) -> Tile:
     """Return a map over its greyscale image: coloured by its share of its own maximum, clear where it is zero."""
-    grey = greyscale(clean(image))
     scaled, word = rectified(values)
-    name = ""
-    if grey.ndim == 3:
-        index = fullest_slice(scaled, grey.shape[0])
-        name = _named(index, grey.shape[0])
-        if scaled is not None:
-            scaled = _topped(linear(scaled, grey.shape))[index]
-        grey = grey[index]
+    size, index, name = image.shape[1:], None, ""
+    if image.ndim == 4:
+        index = fullest_slice(scaled, size[0])
+        name = _named(index, size[0])
+        image = image[:, index]
+    grey = greyscale(clean(image))
     if scaled is None:
         return Tile(picture(np.repeat(grey[..., None], 3, axis=-1)), word, name)
-    share = scaled if name else _topped(linear(scaled, grey.shape))
+    share = _shares(scaled, size, index)
     base = np.repeat(SUBDUED[0] + (SUBDUED[1] - SUBDUED[0]) * grey[..., None], 3, axis=-1)
     opacity = STRENGTH * np.sqrt(share)[..., None]
     return Tile(picture(base * (1.0 - opacity) + colours(share) * opacity), "", name)
@@ -153,17 +172,19 @@ def difference_tile(image: NDArray[Any], before: NDArray[Any] | None, after: NDA
     image's greys, so that greyscale tells them apart. A line runs around what differs by half of a maximum or more:
     black around the first's, white around the second's. Of a volume: the slice that differs most.
     """
-    grey = greyscale(clean(image))
     (first, why), (second, other) = rectified(before), rectified(after)
     if first is None or second is None:
         bare = map_tile(image, None)
         return Tile(bare.pixels, _no_difference(why, other), bare.slice)
-    first, second = (_topped(linear(one, grey.shape)) for one in (first, second))
-    change, name = second - first, ""
-    if grey.ndim == 3:
-        index = int(np.abs(change).sum(axis=(1, 2)).argmax())
-        name = _named(index, grey.shape[0])
-        grey, change = grey[index], change[index]
+    size, index, name = image.shape[1:], None, ""
+    if image.ndim == 4:
+        coarse = (size[0], *(min(side, COARSE) for side in size[1:]))
+        rough = np.abs(_topped(linear(second, coarse)) - _topped(linear(first, coarse)))
+        index = int(rough.sum(axis=(1, 2)).argmax())
+        name = _named(index, size[0])
+        image = image[:, index]
+    grey = greyscale(clean(image))
+    change = _shares(second, size, index) - _shares(first, size, index)
     base = np.repeat(PALE[0] + (PALE[1] - PALE[0]) * grey[..., None], 3, axis=-1)
     colour = np.where(change[..., None] < 0.0, np.asarray(LOST), np.asarray(GAINED))
     opacity = STRENGTH * np.abs(change)[..., None] ** FADE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pytest_saliency.report.gallery import GalleryRow, write_gallery
-from pytest_saliency.report.tiles import TILE, difference_tile, shown_size
+from pytest_saliency.report.tiles import TILE, _shares, difference_tile, linear, shown_size
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -200,6 +200,15 @@ def test_a_volume_shows_the_slice_that_differs_most() -> None:
     assert tile.pixels.size == (TILE, TILE)
     light = luma(tile.pixels)
     assert light[-40, -40] < 0.3 < light[40, 40]
+
+
+def test_a_slice_of_a_map_is_that_of_the_whole_resized_volume() -> None:
+    rng = np.random.default_rng(0)
+    for grid in ((3, 5, 4), (7, 2, 2), (12, 20, 31)):
+        values = rng.random(grid)
+        whole = linear(values, (9, 24, 31))
+        for index in (0, 4, 8):
+            np.testing.assert_allclose(_shares(values, (9, 24, 31), index), whole[index] / whole.max(), atol=1e-12)
 
 
 @pytest.mark.parametrize(

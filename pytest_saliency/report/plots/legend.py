@@ -13,7 +13,7 @@ SAMPLE = 24
 
 @dataclass(frozen=True)
 class Entry:
-    """``mark``: ``bars``, ``line``, ``interval`` or ``mean``. A line has a ``dash``; ``dots`` on it are full or hollow."""
+    """``mark``: ``bars``, ``line``, ``interval`` or ``mean``. A line has a ``dash``, and full or hollow ``dots``."""
 
     mark: str
     words: str
