@@ -75,9 +75,9 @@ def envelope_of(payload: bytes, private: bytes, password: bytes | None = None) -
 
 def public_part(private: bytes, password: bytes | None = None) -> dict[str, str]:
     """Return the public key that belongs to a private one, as the statement holds it."""
+    keyid = str(_signer(private, password).public_key.keyid)
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-    keyid = str(_signer(private, password).public_key.keyid)
     public = load_pem_private_key(private, password).public_key()
     return {"keyid": keyid, "pem": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()}
 

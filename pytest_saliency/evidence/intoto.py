@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_saliency.evidence.layout import CONTRACT_SUFFIX, LOCK_SUFFIX, WAIVERS
+from pytest_saliency.evidence.layout import LOCK_SUFFIX, WAIVERS
 from pytest_saliency.evidence.outcome import names_of, outcome_of
 from pytest_saliency.evidence.split import models_of
 
@@ -63,8 +63,6 @@ def _result(lists: Mapping[str, list[str]]) -> str:
 
 
 def _rank(path: str) -> tuple[int, str]:
-    if path.endswith(CONTRACT_SUFFIX):
-        return 0, path
-    if path.endswith(LOCK_SUFFIX):
-        return 1, path
-    return (2 if path == WAIVERS else 3), path
+    if path == WAIVERS:
+        return 2, path
+    return (1 if path.endswith(LOCK_SUFFIX) else 0), path

@@ -24,9 +24,10 @@ MAPS = "maps"
 PICTURES = "pictures"
 SIGNATURES = "signatures"
 
-CONTRACT_SUFFIX = ".saliency.yaml"
+# Not as in a repository: a bundle that lies in one must not be collected as a contract, nor locked.
+CONTRACT_SUFFIX = ".yaml"
 RESOLVED_SUFFIX = ".resolved.json"
-LOCK_SUFFIX = ".saliency.lock.json"
+LOCK_SUFFIX = ".lock.json"
 SIGNATURE_SUFFIX = ".dsse.json"
 
 REQUIRED = (RUN, RESULTS, CASES, JUNIT, REPORT, ATTESTATION)

@@ -49,12 +49,13 @@ def printable(text: str) -> str:
 
 
 def _first(report: Report) -> str:
+    level = report.reached
     if not report.whole:
         what = "NO BUNDLE" if report.id is None else "TAMPERED WITH"
         count = len(report.findings)
-        return f"{what}: {count} finding{'s' if count != 1 else ''} up to level {report.level}"
+        return f"{what}: {count} finding{'s' if count != 1 else ''} up to level {level}"
     words = "and every check says PASS" if report.passed else "but not every check says PASS"
-    return f"WHOLE up to level {report.level}, {words if report.verdicts else 'but no check is in it'}"
+    return f"WHOLE up to level {level}, {words if report.verdicts else 'but no check is in it'}"
 
 
 def _run(document: Mapping[str, Any]) -> list[str]:
@@ -63,7 +64,7 @@ def _run(document: Mapping[str, Any]) -> list[str]:
     who = f"{tester.get('name')} ({tester.get('source')})" if isinstance(tester, Mapping) else "nobody is named"
     commit = "no commit is recorded"
     if isinstance(git, Mapping):
-        dirty = {True: ", with uncommitted changes", False: ""}.get(git.get("dirty"), ", changes not known")  # type: ignore[call-overload]
+        dirty = {"True": ", with uncommitted changes", "False": ""}.get(str(git.get("dirty")), ", changes not known")
         commit = f"commit {git.get('commit')}{dirty}"
     lines = [
         f"run {run.get('id')}: {run.get('started')} to {run.get('finished')}, tester {who}",

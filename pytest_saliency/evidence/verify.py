@@ -38,6 +38,8 @@ class Report:
         Sentences: what holds, what was not checked and why, what is neither, and a line for each signature.
     document
         The run as the bundle says it; None where it cannot be read.
+    reached
+        The highest level at which there was anything to check.
     """
 
     id: str | None
@@ -49,6 +51,7 @@ class Report:
     told: tuple[str, ...] = ()
     signatures: tuple[str, ...] = ()
     document: dict[str, Any] | None = field(default=None, repr=False)
+    reached: int = 0
 
     @property
     def whole(self) -> bool:
@@ -83,8 +86,9 @@ def verify(
 
     Raises
     ------
-    SigningError
-        A key cannot be used, or the extra ``sign`` is not installed though a key was given.
+    SaliencyError
+        A key cannot be used, the extra ``sign`` is not installed though a key was given, or torch is not, though
+        level 2 or 3 was asked for.
     """
     from pytest_saliency.evidence.outcome import names_of
 
@@ -111,6 +115,7 @@ def verify(
         told=tuple(line for found in founds for line in found.told),
         signatures=tuple(signatures),
         document=document,
+        reached=max(found.level for found in founds if found.level < 2 or found.checked or found.findings),
     )
 
 

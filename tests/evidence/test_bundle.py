@@ -125,7 +125,7 @@ def test_the_manifest_lists_every_file_and_names_the_bundle(tmp_path: Path) -> N
                     "attestation.intoto.json": "attestation",
                     "cases.jsonl": "cases",
                     "contract/chest.resolved.json": "resolved contract",
-                    "contract/chest.saliency.yaml": "contract",
+                    "contract/chest.yaml": "contract",
                     "junit.xml": "junit",
                     "report.html": "report",
                     "results.json": "results",

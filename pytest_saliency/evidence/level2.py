@@ -1,0 +1,167 @@
+"""Level 2: the per-image numbers follow from the stored maps. Needs torch, and a bundle that was written with maps.
+
+``faithful`` cannot be scored from maps alone: it needs the model and the images, which is level 3.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_saliency.errors import SaliencyError
+from pytest_saliency.evidence.again import guarded
+from pytest_saliency.evidence.findings import Found
+from pytest_saliency.evidence.folder import content_of
+from pytest_saliency.evidence.layout import CASES
+from pytest_saliency.evidence.outcome import names_of
+from pytest_saliency.evidence.tolerated import tolerance_for, too_far
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_BYTES = 1 << 33
+DRIFT = ("iou_drop", "displacement", "correlation", "concentration_change")
+
+Record = Mapping[str, Any]
+
+
+def check_maps(folder: Path, document: Mapping[str, Any]) -> Found:
+    """Return what level 2 found.
+
+    Raises
+    ------
+    SaliencyError
+        torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise SaliencyError("level 2 needs torch, which is not installed here; levels 0 and 1 do not.")
+    found = Found(2)
+    scored, without = [], 0
+    for name, record in zip(names_of(document["records"]), document["records"], strict=True):
+        if record.get("decision") is None:
+            continue
+        maps = record.get("maps")
+        if not maps:
+            without += 1
+            continue
+        if record.get("kind") not in SCORED:
+            found.skipped.append(
+                f"the numbers of {name}: {record.get('kind')} needs the model and the images (level 3)"
+            )
+            continue
+        path = str(maps["path"]) if isinstance(maps, Mapping) else "maps/"
+        before = len(found.findings)
+        guarded(found, path, name, lambda: _check(folder, name, record, found))  # noqa: B023 - called at once
+        if len(found.findings) == before:
+            scored.append(name)
+    if without:
+        checks = f"{without} check{'s' if without != 1 else ''}"
+        found.skipped.append(
+            f"level 2 for {checks}: the bundle has no maps of them (--saliency-bundle-maps keeps them)"
+        )
+    if scored:
+        found.checked.append(f"the per-image numbers of {', '.join(scored)} follow from the stored maps")
+    return found
+
+
+def _check(folder: Path, name: str, record: Record, found: Found) -> None:
+    path = str(record["maps"]["path"])
+    arrays = arrays_of(content_of(folder, path, MAX_BYTES))
+    n = len(record["per_image"]["id"])
+    for array, values in arrays.items():
+        if values.ndim < 2 or len(values) != n or values.dtype.name != "float32":
+            found.add(path, f"{name}: {array} is {values.dtype} {values.shape}, and {n} maps of float32 are due")
+            return
+    for column, made in SCORED[record["kind"]](record, arrays).items():
+        said = record["per_image"].get(column)
+        tolerance = tolerance_for(column, record["inputs"])
+        if said is None or tolerance is None:
+            continue
+        problem = too_far(said, [None if value != value else value for value in made.tolist()], tolerance)
+        if problem is not None:
+            found.add(CASES, f"{name}: {column} does not follow from the maps in {path}: it {problem}")
+
+
+def arrays_of(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` that somebody else made: nothing is unpickled, and bombs are refused.
+
+    Raises
+    ------
+    SaliencyError
+        It holds no arrays as this package writes them.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as held:
+            if sum(entry.file_size for entry in held.infolist()) > MAX_BYTES:
+                raise SaliencyError(f"unpacks to more than {MAX_BYTES} bytes")
+        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError) as error:
+        raise SaliencyError(f"does not hold maps as this package writes them ({error})") from None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Maps as far as measures look at them: values, and which are usable."""
+
+    values: Any
+    ok: NDArray[Any]
+
+    @classmethod
+    def of(cls, values: NDArray[Any], status: Any) -> _Stored:
+        import numpy as np
+        import torch
+
+        return cls(torch.from_numpy(values.copy()), np.asarray([one == "ok" for one in status], dtype=bool))
+
+
+def class_sensitive(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``class_sensitive`` that maps alone give."""
+    import numpy as np
+
+    from pytest_saliency.measure.pairs import compare
+
+    table, size = record["per_image"], record["inputs"]["size"]
+    first = _Stored.of(arrays["top1"], table["status_top1"])
+    second = _Stored.of(arrays["top2"], table["status_top2"])
+
+    def agreement(a: Any, b: Any, usable: NDArray[Any]) -> NDArray[Any]:
+        made = compare(a, b, ["agreement"], fraction=record["criterion"]["top_k"], size=tuple(size) if size else None)
+        return np.where(usable, made["agreement"].numpy(), np.nan)
+
+    columns = {"agreement": agreement(first.values, second.values, first.ok & second.ok)}
+    if len(first.ok) > 1:
+        turned = np.roll(np.arange(len(first.ok)), 1)
+        other = first.values[turned]
+        columns["other_image_agreement"] = agreement(first.values, other, first.ok & first.ok[turned])
+    if "again" in arrays and "self_agreement" in table:
+        # Which repeats are usable is in the record only: an undefined one may be a changed prediction.
+        usable = np.asarray([value is not None for value in table["self_agreement"]], dtype=bool)
+        again = _Stored.of(arrays["again"], ["ok"] * len(usable))
+        columns["self_agreement"] = agreement(first.values, again.values, first.ok & usable)
+    return columns
+
+
+def no_semantic_drift(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``no_semantic_drift``, which maps alone give."""
+    import numpy as np
+
+    from pytest_saliency.checks.drift import measure
+
+    table = record["per_image"]
+    before: Any = _Stored.of(arrays["before"], table["status_before"])
+    after: Any = _Stored.of(arrays["after"], table["status_after"])
+    rows = np.arange(len(before.ok))
+    size = tuple(int(side) for side in record["inputs"]["size"])
+    made = measure(before, after, rows, float(record["criterion"]["top_fraction"]), size)
+    return {name: np.asarray(made[name]) for name in DRIFT}
+
+
+SCORED = {"class_sensitive": class_sensitive, "no_semantic_drift": no_semantic_drift}

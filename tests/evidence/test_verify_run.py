@@ -1,0 +1,221 @@
+"""Bundles of real runs: written by pytest, verified at every level, the same twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_saliency.evidence.canonical import canonical
+from pytest_saliency.evidence.layout import DIFFERS
+from pytest_saliency.evidence.level2 import arrays_of
+from pytest_saliency.evidence.read import read_bundle
+from pytest_saliency.evidence.verify import verify
+from pytest_saliency.records.arrays import pack_arrays
+
+from .bundles import copy_of, rehash, rewrite
+
+CONTRACT = """\
+saliency: 1
+contract: toy
+requirement: REQ-1
+models:
+  clean: {python: "toy:build", layer: features}
+  cheat: {python: "toy:build_cheat", layer: features}
+cases: {python: "toy:cases"}
+checks:
+  - {id: sensitive, kind: class_sensitive, model: clean, method: gradcam}
+  - {id: faithful, kind: faithful, model: clean, method: gradcam, top_k: 0.06, min_advantage: 0.0}
+  - {id: kept, kind: no_semantic_drift, before: clean, after: cheat, method: gradcam, max_iou_drop: 0.4}
+"""
+
+
+def run(root: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], list[Path]]:
+    """Run pytest in ``root`` and return what it said, and the bundles that are there, the newest last."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--saliency-bundle", "evidence", *options],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    folder = root / "evidence"
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    return done, sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    toy = Path(__file__).parents[1] / "plugin" / "toy.py"
+    (folder / "toy.py").write_text(toy.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "toy.saliency.yaml").write_text(CONTRACT, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(root: Path) -> tuple[Path, Path]:
+    """Two bundles of the same commit: the first with maps, the second without."""
+    first, one = run(root, "--saliency-bundle-maps", "--saliency-tester", "Jane Roe")
+    _, two = run(root, "--saliency-tester", "Jane Roe")
+    assert len(one) == 1, first.stdout + first.stderr
+    assert f"evidence bundle {verify(one[0], 0).id} written to" in first.stdout
+    return one[0], two[-1]
+
+
+def test_a_run_writes_a_bundle_that_is_whole_at_every_level(bundles: tuple[Path, Path], root: Path) -> None:
+    report = verify(bundles[0], 3, root=root)
+    assert report.findings == ()
+    assert report.exit_code == 3
+    assert report.reached == 3
+    verdicts = {name.partition("::")[2]: verdict for name, verdict in report.verdicts.items()}
+    assert verdicts == {"faithful": "PASS", "kept": "FAIL", "sensitive": "PASS"}
+    assert any("follow from the stored maps" in line and "kept" in line for line in report.checked)
+    assert any("3 checks were run again" in line for line in report.checked)
+    assert any("faithful needs the model" in line for line in report.skipped)
+
+
+def test_without_maps_level_2_says_that_there_are_none(bundles: tuple[Path, Path]) -> None:
+    report = verify(bundles[1], 2)
+    assert report.findings == ()
+    assert report.reached == 1
+    assert any("no maps" in line for line in report.skipped)
+    assert not (bundles[1] / "maps").exists()
+    assert not (bundles[1] / "pictures").exists()
+
+
+def test_two_runs_give_the_same_files_but_for_the_stated_ones(bundles: tuple[Path, Path], root: Path) -> None:
+    _, found = run(root, "--saliency-tester", "Jane Roe")
+    one, two = (
+        {path.relative_to(each).as_posix(): path.read_bytes() for path in each.rglob("*") if path.is_file()}
+        for each in (bundles[1], found[-1])
+    )
+    assert bundles[1] != found[-1]
+    assert set(one) == set(two)
+    assert {path for path in one if one[path] != two[path]} <= set(DIFFERS)
+
+
+def test_a_bundle_in_the_repository_is_not_collected(bundles: tuple[Path, Path], root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count("::") == 3, done.stdout
+
+
+def test_changed_maps_with_everything_made_anew_are_found_at_level_2(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = copy_of(bundles[0], tmp_path / "copy")
+    record = next(one for one in read_bundle(folder).document["records"] if one["check"] == "kept")
+    path = folder / record["maps"]["path"]
+    arrays = arrays_of(path.read_bytes())
+    arrays["after"] = np.ascontiguousarray(arrays["after"][::-1])
+    content = pack_arrays(arrays)
+    path.write_bytes(content)
+
+    def named(document: dict[str, object]) -> None:
+        import hashlib
+
+        for one in document["records"]:  # type: ignore[attr-defined]
+            if one["check"] == "kept":
+                one["maps"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+    rewrite(folder, named)
+    assert verify(folder, 1).whole
+    found = verify(folder, 2).findings
+    assert {(finding.level, finding.file) for finding in found} == {(2, "cases.jsonl")}
+    assert all("does not follow from the maps" in finding.what for finding in found)
+
+
+def test_changed_numbers_with_decisions_made_anew_are_found_at_levels_2_and_3(
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    """The one forgery that level 1 cannot see: other numbers, and everything that follows from them."""
+    from pytest_saliency.checks.numbers import decide_again
+
+    folder = copy_of(bundles[0], tmp_path / "copy")
+
+    def forge(document: dict[str, list[dict[str, object]]]) -> None:
+        one = next(each for each in document["records"] if each["check"] == "kept")
+        table = one["per_image"]
+        table["iou_drop"] = [0.1 + 0.001 * place for place in range(len(table["id"]))]  # type: ignore[index, call-overload]
+        made = decide_again(one)
+        one |= {"decision": made.to_dict(), "verdict": made.verdict.value, "headline": made.headline}
+
+    rewrite(folder, forge)
+    assert verify(folder, 1).whole
+    assert verify(folder, 1).exit_code == 0
+    assert {finding.level for finding in verify(folder, 2).findings} == {2}
+    levels = {finding.level for finding in verify(folder, 3, root=root).findings}
+    assert levels == {2, 3}
+    assert any("run again it is FAIL" in finding.what for finding in verify(folder, 3, root=root).findings)
+
+
+def test_another_model_in_the_repository_is_found_at_level_3(
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    other = copy_of(root, tmp_path / "other")
+    text = (other / "toy.py").read_text(encoding="utf-8")
+    (other / "toy.py").write_text(text.replace("* 40.0", "* 41.0"), encoding="utf-8")
+    found = verify(bundles[1], 3, root=other).findings
+    assert {finding.level for finding in found} == {3}
+    assert any("state_sha256 of model" in finding.what for finding in found)
+    assert verify(bundles[1], 3, root=tmp_path).exit_code == 4  # no such checks there
+
+
+def test_maps_that_are_none_give_findings(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    for number, content in enumerate((b"", b"PK\x03\x04", pack_arrays({"top1": np.zeros((2, 3))}))):
+        folder = copy_of(bundles[0], tmp_path / f"copy-{number}")
+        for path in (folder / "maps").iterdir():
+            path.write_bytes(content)
+        rehash(folder)
+        assert verify(folder, 2).exit_code == 4
+
+
+def test_a_pickle_in_maps_is_not_loaded(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    import io
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    held = io.BytesIO()
+    np.savez(held, allow_pickle=True, top1=np.array([Trap()], dtype=object))
+    folder = copy_of(bundles[0], tmp_path / "copy")
+    for path in (folder / "maps").iterdir():
+        path.write_bytes(held.getvalue())
+    rehash(folder)
+    assert verify(folder, 2).exit_code == 4
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_node_of_a_hostile_bundle_cannot_become_an_option(
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    folder = copy_of(bundles[1], tmp_path / "copy")
+    for node in ("--basetemp=evil::x", "-p evil", "/etc/passwd::x"):
+        results = json.loads((folder / "results.json").read_bytes())
+        results["records"][0]["node"] = node
+        (folder / "results.json").write_bytes(canonical(results))
+        lines = (folder / "cases.jsonl").read_bytes().splitlines()
+        rows = [json.loads(line) for line in lines]
+        for row in rows:
+            if row["record"] == 0:
+                row["node"] = node
+        (folder / "cases.jsonl").write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+        rehash(folder)
+        found = [finding.what for finding in verify(folder, 3, root=root).findings if finding.level == 3]
+        assert any("is no path below the repository" in what for what in found), found
+
+
+def test_a_case_key_that_is_not_set_writes_no_bundle(root: Path) -> None:
+    before = sorted((root / "evidence").iterdir())
+    done, _ = run(root, "--saliency-case-key", "NOT_SET_HERE", "--saliency-images", "none")
+    assert "NOT_SET_HERE, which is not set" in done.stdout
+    assert sorted((root / "evidence").iterdir()) == before
+    assert done.returncode != 0
