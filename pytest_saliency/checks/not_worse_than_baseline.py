@@ -116,6 +116,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
     numbers = Numbers.made(columns, everyone, inputs, seed)
     made = decision(parameters, numbers)
     badness = worst_of(parameters, numbers)
+    measured = result.maps
     return replace(
         result,
         kind=KIND,
@@ -125,6 +126,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
         cases=_cases(result, everyone["fate"]),
         numbers=numbers,
         worst=_worst_rows(parameters, numbers, badness, result),
+        maps=None if measured is None else lambda: {name: values[pairs.now] for name, values in measured().items()},
         gallery=gallery_against(
             result,
             stored,

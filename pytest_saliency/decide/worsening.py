@@ -39,7 +39,7 @@ from pytest_saliency.decide.values import (
     within,
 )
 from pytest_saliency.decide.verdict import Verdict, verdict_of
-from pytest_saliency.decide.worsening_measures import LARGEST, Compared, measure_of
+from pytest_saliency.decide.worsening_measures import LARGEST, Compared, measure_names, measure_of
 from pytest_saliency.decide.worsening_words import Gates, headline
 from pytest_saliency.errors import CriterionError
 
@@ -279,8 +279,11 @@ def _questions(
 ) -> list[Question]:
     if not limits:
         raise CriterionError(f"{KIND} declares no limit, so nothing could fail; add one to {LIMIT}.")
+    known = measure_names(kind)
     asked = []
-    for name, limit in limits.items():
+    # In the order of the measures, whatever the order in which a file has the limits.
+    for name in sorted(limits, key=lambda name: known.index(name) if name in known else -1):
+        limit = limits[name]
         columns = [column for column in now if column == name or column.startswith(f"{name}[")]
         if not columns:
             raise CriterionError(f"{LIMIT} limits {name!r}, but a check of kind {kind} measured {', '.join(now)}.")
