@@ -32,6 +32,7 @@ def check(file: Path, run_file: Path | None) -> None:
 
     from pytest_saliency.errors import SaliencyError
     from pytest_saliency.evidence.release import release
+    from pytest_saliency.evidence.waiver_file import printable
     from pytest_saliency.evidence.waivers import assess, fitness, load_waivers
     from pytest_saliency.records.runfile import read_run
 
@@ -42,7 +43,7 @@ def check(file: Path, run_file: Path | None) -> None:
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
         raise SaliencyError(f"{run_file} holds records that this release did not write; nothing is excused.") from None
     for one in states:
-        click.echo(f"{file}:{one['line']}: {one['id']} for {one['check'] or 'no check'}: {one['state']}")
+        click.echo(f"{file}:{one['line']}: {one['id']} for {printable(one['check'] or 'no check')}: {one['state']}")
         click.echo(f"    {one['why']}")
         for problem in one["problems"]:
             click.echo(f"    {file}:{problem}")
@@ -51,7 +52,7 @@ def check(file: Path, run_file: Path | None) -> None:
         made = release({**document, "waivers": states})
         click.echo(f"release decision: {made['decision']}. {made['why']}")
         for entry in made["unwaived"]:
-            click.echo(f"    {entry['verdict']}, not excused: {entry['check']}")
+            click.echo(f"    {entry['verdict']}, not excused: {printable(entry['check'])}")
     wrong = [one for one in states if one["state"] not in ("applies", "in force", "unused")]
     if wrong:
         raise click.ClickException(f"{len(wrong)} of {len(states)} excuse nothing; renew, correct or remove them.")

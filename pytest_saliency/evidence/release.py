@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_saliency.evidence.waiver_file import printable
 from pytest_saliency.evidence.waivers import UNMET, check_name
 
 Document = Mapping[str, Any]
@@ -63,7 +64,9 @@ def summary_lines(document: Document) -> list[str]:
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_rank)))
     made = release(document)
     lines = [f"{len(waivers)} waiver{'s' if len(waivers) != 1 else ''}: {counted}"]
-    lines += [f"waived by '{one['waiver']}', still {one['verdict']}: {one['check']}" for one in made["waived"]]
+    lines += [
+        f"waived by '{one['waiver']}', still {one['verdict']}: {printable(one['check'])}" for one in made["waived"]
+    ]
     lines += [
         f"waiver '{one['id']}' ({one['state']}): {one['why']}" for one in waivers if str(one["state"]) != "applies"
     ]

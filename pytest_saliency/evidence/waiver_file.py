@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pytest_saliency.contracts.fields import Sha256, Slug, Text
-from pytest_saliency.contracts.loader import Document, Mark, read_document, shown
+from pytest_saliency.contracts.loader import MAX_BYTES, Document, Mark, read_document, shown
 from pytest_saliency.contracts.problems import Findings, got, says
 from pytest_saliency.errors import Problem, SaliencyError
 from pytest_saliency.evidence.instants import EXAMPLE, read_instant
@@ -128,7 +128,8 @@ def load_waivers(path: Path) -> Waivers:
         There is no such file, or it cannot be read as a file of waivers.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise WaiverFileError(f"the waivers cannot be read: {path}: {error.strerror or error}.") from error
     return read_waivers(content, str(path))
@@ -157,7 +158,7 @@ def read_waivers(content: bytes, path: str) -> Waivers:
     whole = [*findings.sorted(), *inside.pop(-1, ())]
     if whole:
         rows = "".join(
-            f"\n  {problem.line}:{problem.column}  {problem.message}" for problem in sorted(whole, key=_spot)
+            f"\n  {problem.line}:{problem.column}  {_own(problem.message)}" for problem in sorted(whole, key=_spot)
         )
         raise WaiverFileError(f"{path} cannot be used as a file of waivers, and nothing is excused by it:{rows}")
     ids = Counter(entry["id"] for entry in written if isinstance(entry, Mapping) and isinstance(entry.get("id"), str))
@@ -238,6 +239,17 @@ def _instant(findings: Findings, path: tuple[str | int, ...], written: object, s
     except ValueError as error:
         findings.value(path, f"'{path[-1]}' {section} {error}")
         return None
+
+
+def _own(message: str) -> str:
+    """Return what the reader of contracts says, in the words of this file."""
+    start = message.replace("a contract starts with 'saliency: 1'", "a file of waivers starts with 'format: 1'")
+    return start.replace("a contract", "a file of waivers").replace("no contract needs", "no file of waivers needs")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one line for a terminal: whatever could move a cursor or turn the direction is a mark."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
 
 
 def _spot(problem: Problem) -> tuple[int, int, str]:

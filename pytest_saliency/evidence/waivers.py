@@ -28,7 +28,7 @@ from pytest_saliency.contracts.axes import item_name
 from pytest_saliency.contracts.loader import shown
 from pytest_saliency.contracts.problems import did_you_mean
 from pytest_saliency.evidence.instants import days_between, shown_instant
-from pytest_saliency.evidence.waiver_file import Waiver, Waivers, load_waivers, read_waivers
+from pytest_saliency.evidence.waiver_file import Waiver, Waivers, load_waivers, printable, read_waivers
 
 __all__ = ["STATES", "assess", "check_name", "fitness", "load_waivers", "read_waivers"]
 
@@ -91,13 +91,13 @@ def fitness(waivers: Waivers, now: datetime) -> list[dict[str, Any]]:
 
 def _told(waiver: Waiver, state: str, why: str, nodes: Sequence[str] = ()) -> dict[str, Any]:
     return {
-        "id": waiver.id,
+        "id": printable(waiver.id),
         "check": waiver.check,
         "nodes": list(dict.fromkeys(nodes)),
         "model": waiver.model,
         "bound": dict(waiver.bound),
         "state": state,
-        "why": why,
+        "why": printable(why),
         "reason": waiver.reason,
         "risk": waiver.risk,
         "requested_by": waiver.requested_by,
@@ -105,7 +105,7 @@ def _told(waiver: Waiver, state: str, why: str, nodes: Sequence[str] = ()) -> di
         "created": waiver.created,
         "expires": waiver.expires,
         "line": waiver.line,
-        "problems": [f"{problem.line}:{problem.column} {problem.message}" for problem in waiver.problems],
+        "problems": [f"{problem.line}:{problem.column} {printable(problem.message)}" for problem in waiver.problems],
     }
 
 

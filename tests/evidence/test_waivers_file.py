@@ -202,6 +202,25 @@ def test_odd_values_never_excuse_more(changes: dict[str, str]) -> None:
     assert made["state"] != "applies" or set(changes) <= harmless or not changes
 
 
+def test_the_words_are_those_of_this_file_and_not_of_a_contract() -> None:
+    for content in (b"", b"#" * 600_000, file_of(waiver()) + b"---\na: 1\n", b"a: " + b"[" * 100):
+        with pytest.raises(WaiverFileError) as caught:
+            read_waivers(content, "w.yaml")
+        assert "contract" not in str(caught.value)
+    with pytest.raises(WaiverFileError, match="a file of waivers starts with 'format: 1'"):
+        read_waivers(b"", "w.yaml")
+
+
+def test_nothing_in_it_can_write_on_a_terminal() -> None:
+    nasty = '"a\\x9b2J\\u202eb\\u2028c"'
+    text = file_of(waiver(id=nasty), waiver(check=nasty), waiver(expires=nasty), waiver(**{"rea\u202eson": "x"}))
+    made = assess(read_waivers(text, "w.yaml"), [record()], NOW)
+    assert {one["state"] for one in made} == {"invalid", "unreadable"}
+    for one in made:
+        said = [one["id"], one["why"], *one["problems"]]
+        assert all(line.isprintable() for line in said), said
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
