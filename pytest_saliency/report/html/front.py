@@ -161,6 +161,7 @@ def _waiver(one: Mapping[str, Any]) -> dict[str, Any]:
         *(("Problem", problem) for problem in one.get("problems") or ()),
     ]
     return {key: one.get(key) for key in keys} | {
+        **{key: instant(one[key]) for key in ("created", "expires") if one.get(key)},
         "applies": one.get("state") == "applies",
         "more": [(key, str(value)) for key, value in more if value],
     }
