@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_saliency.errors import SaliencyError
-from pytest_saliency.evidence.canonical import ParseError, parse
+from pytest_saliency.evidence.canonical import ParseError, parse, settled
 from pytest_saliency.evidence.folder import FileError, content_of
 from pytest_saliency.evidence.layout import CASES, MANIFEST, RESULTS, RUN
 from pytest_saliency.evidence.manifest import bundle_id
@@ -55,11 +55,12 @@ def read_document(path: Path) -> dict[str, Any]:
     if lines.pop():
         raise BundleError("cases.jsonl does not end with a line break", CASES)
     try:
-        return join(run, results, lines)
+        made: dict[str, Any] = settled(join(run, results, lines))  # keys in the order in which it was rendered
     except (JoinError, ParseError) as error:
         text = str(error) if isinstance(error, JoinError) else f"a line of cases.jsonl {error}"
         named = next((name for name in (RUN, RESULTS) if text.startswith(name)), CASES)
         raise BundleError(text, named) from None
+    return made
 
 
 def read_content(path: Path, name: str, limit: int) -> bytes:

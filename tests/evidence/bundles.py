@@ -12,6 +12,7 @@ from fixtures.records import sample_document, sample_record
 from pytest_saliency.contracts.contract import load_contract
 from pytest_saliency.contracts.settings import settings_of
 from pytest_saliency.evidence.bundle import Written, document_files, write_bundle
+from pytest_saliency.evidence.canonical import settled
 from pytest_saliency.evidence.layout import MANIFEST, SIGNATURES
 from pytest_saliency.evidence.manifest import Entry, manifest_of
 from pytest_saliency.evidence.read import read_bundle
@@ -96,6 +97,7 @@ def rewrite(folder: Path, change: Change) -> None:
     """Change the document, and make everything that is made from it anew, the manifest last."""
     document = read_bundle(folder).document
     change(document)
+    document = settled(document)
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
