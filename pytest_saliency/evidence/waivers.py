@@ -61,7 +61,9 @@ class Quantity:
 def check_name(record: Record) -> str:
     """Return how a waiver names the check of ``record``: contract/check[axes], or the node id of a Python test."""
     if record.get("contract"):
-        return f"{record['contract']}/{item_name(str(record.get('check')), record.get('axes') or {})}"
+        # The node id keeps the order in which axes were declared; the keys of a record that was read back do not.
+        item = str(record.get("node")).partition("::")[2]
+        return f"{record['contract']}/{item or item_name(str(record.get('check')), record.get('axes') or {})}"
     return str(record.get("node"))
 
 

@@ -37,6 +37,7 @@ class Completer:
         item = self._item
         kept = item.stash.setdefault(RECORDS, [])
         record: dict[str, Any] = plain_json(complete(result.to_record(), setting_of(item)))
+        record["cases"]["source"] = str(record["cases"]["source"]).replace(f"{item.config.rootpath}/", "")
         name = f"{item.nodeid}#{len(kept)}" if kept else item.nodeid
         draw(result, record, item.config, name)
         keep_maps(result, record, item.config, name)
