@@ -306,3 +306,49 @@ def test_there_is_power_beside_the_limit() -> None:
         failed += one("agreement", np.clip(then + 0.25 + noise, 0, 1), then, 0.1, seed=run).verdict is Verdict.FAIL
     assert passed >= 27
     assert failed >= 27
+
+
+def test_one_limit_that_is_shown_does_not_carry_another_that_is_not() -> None:
+    then = {"iou_drop": draws(0.4, 120, 1), "displacement": draws(0.4, 120, 2)}
+    now = {"iou_drop": then["iou_drop"], "displacement": np.clip(then["displacement"] + 0.1, 0.0, 1.0)}
+    made = decide(DRIFT, now, then, {"iou_drop": 0.1, "displacement": 0.1})
+    assert {name: entry.verdict for name, entry in made.measures.items()} == {
+        "worsening[iou_drop]": Verdict.PASS,
+        "worsening[displacement]": Verdict.INCONCLUSIVE,
+    }
+    assert made.verdict is Verdict.INCONCLUSIVE
+    assert "mean worsening of displacement" in made.headline
+    assert "IoU" not in made.headline
+
+
+def test_bounds_and_p_values_hold_undefined_images_against_the_claim() -> None:
+    then, now = draws(0.4, 100, 1), draws(0.4, 100, 2)
+    now[:4] = math.nan
+    measure = one("agreement", now, then, 0.3).measures["worsening[agreement]"]
+    most, least, _ = worsening.worsening(measure_of(SENSITIVE, "agreement"), "agreement", now, then)
+    order = Stream(3, "betting order").permutation(100)
+    assert measure.interval.high == means.upper_bound(most[order], -1.0, 1.0, 0.05)
+    assert measure.interval.low == means.lower_bound(least[order], -1.0, 1.0, 0.05)
+    assert measure.p_pass == means.p_below(most[order], -1.0, 1.0, 0.3, 0.05)
+    assert measure.p_fail == means.p_above(least[order], -1.0, 1.0, 0.3, 0.05)
+    assert measure.undefined == 4
+
+
+def test_an_undefined_advantage_counts_against_the_claim_on_either_side() -> None:
+    rng = np.random.default_rng(5)
+    then, now = rng.normal(1.0, 0.3, 10), rng.normal(0.9, 0.3, 10)
+    now[0] = math.nan
+    made = one("advantage[blur]", now, then, 0.2, max_undefined=1.0).measures["worsening[advantage[blur]]"]
+    changes = (then - now)[1:]
+    largest = max(abs(changes))
+    signs = list(itertools.product((1, -1), repeat=10))
+    for stand_in, below, p in ((largest, True, made.p_pass), (-largest, False, made.p_fail)):
+        centred = np.concatenate([[stand_in], changes]) - 0.2
+        sums = np.array([np.dot(row, centred) for row in signs])
+        hits = sums <= centred.sum() + 1e-9 if below else sums >= centred.sum() - 1e-9
+        assert p == pytest.approx(float(np.mean(hits)))
+
+
+def test_an_advantage_needs_room_too() -> None:
+    with pytest.raises(NotAttainable, match="leave room between them"):
+        one("advantage[blur]", draws(0.5, 50), draws(0.5, 50), 0.0)
