@@ -170,3 +170,11 @@ def test_no_file_is_one_sentence(runner: CliRunner) -> None:
     assert done.output.strip() == (
         "Error: the waivers cannot be read: saliency-waivers.yaml: No such file or directory."
     )
+
+
+@pytest.mark.parametrize("verdict", ["ERROR", "NOT_RUN"])
+def test_a_check_without_a_result_is_not_released_whatever_a_document_says_of_waivers(verdict: str) -> None:
+    made = document(record(), waivers=file_of(waiver()))
+    assert made["waivers"][0]["state"] == "applies"
+    made["records"] = [record(verdict, decision=None)]
+    assert release(made)["decision"] == "no release"

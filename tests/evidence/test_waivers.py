@@ -158,3 +158,32 @@ def test_every_unmet_record_of_each_kind_can_be_waived_by_bounding_what_is_unmet
             assert state_of(file_of(waiver(bound="{" + fewer + "}", **given)), made)[0] == "lapsed"
         seen.add((made["kind"], made["verdict"]))
     assert len(seen) >= 4
+
+
+def test_what_cannot_be_bounded_is_not_excused() -> None:
+    measures = {"iou_drop": measure(0.3, 0.4, "<=", "PASS")}
+    state, why = state_of(file_of(waiver()), record("INCONCLUSIVE", decision=decision(measures=measures)))
+    assert (state, "not among the measures" in why) == ("lapsed", True)
+
+
+def test_a_comparison_with_too_many_undefined_pairs_needs_its_bound() -> None:
+    measures = {"advantage over random[blur]": measure(0.5, 0.0, ">", "PASS", undefined=12)}
+    given = {"kind": "faithful", "criterion": {"max_undefined": 0.05}, "decision": decision(measures=measures)}
+    made = record("INCONCLUSIVE", **given)
+    assert state_of(file_of(waiver(bound='{"advantage over random[blur]": 0.1}')), made)[0] == "lapsed"
+    for bound, state in ((0.2, "applies"), (0.19, "lapsed")):
+        assert state_of(file_of(waiver(bound=f"{{undefined_share: {bound}}}")), made)[0] == state
+
+
+def test_the_published_rule_has_no_gate_for_undefined_images() -> None:
+    criterion = {"max_undefined": 0.05, "rule": "published"}
+    made = record(criterion=criterion, decision=decision(undefined_share=0.5))
+    assert state_of(file_of(waiver()), made)[0] == "applies"
+    assert state_of(file_of(waiver()), {**made, "criterion": {**criterion, "rule": "full"}})[0] == "lapsed"
+
+
+def test_kept_images_of_a_baseline_count_against_the_baseline() -> None:
+    counts = {"kept": 20, "baseline": 60}
+    made = record("INCONCLUSIVE", decision=decision(counts=counts))
+    assert state_of(file_of(waiver(bound="{iou_drop: 0.55, kept_share: 0.33}")), made)[0] == "applies"
+    assert state_of(file_of(waiver(bound="{iou_drop: 0.55, kept_share: 0.34}")), made)[0] == "lapsed"
