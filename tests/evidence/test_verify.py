@@ -458,3 +458,31 @@ def test_levels_0_and_1_need_neither_torch_nor_a_network(bundle: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("WHOLE up to level 1")
     assert "to the last bit" in done.stdout
+
+
+def test_a_bundle_with_keyed_ids_is_whole_up_to_level_1(tmp_path: Path) -> None:
+    written = bundle_of(tmp_path, VERDICTS, case_key=b"a secret that no file may hold")
+    report = verify(written.path, 1)
+    assert report.findings == ()
+    assert report.exit_code == 3
+
+
+def test_the_junit_file_counts_what_the_records_say(tmp_path: Path) -> None:
+    import xml.etree.ElementTree as Tree
+
+    document = sample_document()
+    written = write_bundle(tmp_path, document, root=tmp_path)
+    suite = Tree.fromstring((written.path / "junit.xml").read_bytes())[0]
+    verdicts = [one["verdict"] for one in document["records"]]
+    counted = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
+    assert counted == {
+        "tests": len(verdicts),
+        "failures": verdicts.count("FAIL") + verdicts.count("INCONCLUSIVE"),
+        "errors": verdicts.count("ERROR"),
+        "skipped": verdicts.count("NOT_RUN"),
+    }
+    cases = {f"{case.attrib['classname']}::{case.attrib['name']}": case for case in suite.iter("testcase")}
+    for one in document["records"]:
+        said = {row.attrib["name"]: row.attrib["value"] for row in cases[one["node"]].iter("property")}
+        assert said["saliency.verdict"] == one["verdict"]
+        assert (cases[one["node"]].find("failure") is not None) == (one["verdict"] in ("FAIL", "INCONCLUSIVE"))
