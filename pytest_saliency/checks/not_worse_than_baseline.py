@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from pytest_saliency.checks.parameters import Parameters, Share
 from pytest_saliency.decide.words import several
@@ -54,6 +54,22 @@ class NotWorseThanBaselineParameters(Parameters):
         if value not in COMPARED:
             raise ValueError(f"is {value!r}, whose numbers no baseline keeps; it can be {', '.join(COMPARED)}")
         return value
+
+    @field_validator("of_criterion")
+    @classmethod
+    def _is_a_criterion(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Return it as that kind's own parameters say it: a record may spell 0.0 as 0, and the seed sees the text."""
+        from pytest_saliency.checks.registry import KINDS
+
+        kind = info.data.get("of_kind")
+        if kind is None:
+            return value
+        try:
+            return KINDS[kind].parameters(**value).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"is not one of kind {kind}: {where}: {first['msg']}") from None
 
     @field_validator("max_worsening")
     @classmethod
