@@ -23,7 +23,13 @@ from pathlib import Path
 
 target, k = Path(sys.argv[1]), None
 from tests.evidence.bundles import document_of, repository
+from pytest_saliency.evidence import bundle
 from pytest_saliency.evidence.bundle import write_bundle
+
+made = {}
+for name in ("document_files", "bundle_document"):  # made once: what is killed is the writing
+    real = getattr(bundle, name)
+    setattr(bundle, name, lambda *a, real=real, name=name, **k: made.get(name) or made.setdefault(name, real(*a, **k)))
 
 root = repository(target / "repository")
 document = document_of(root, {"kept": "PASS"}, id="0" * 32)
