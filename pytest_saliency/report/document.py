@@ -87,7 +87,9 @@ def _waivers(document: dict[str, Any], config: pytest.Config) -> None:
     path = option_path(config, "waivers") or config.rootpath / WAIVERS
     if option_path(config, "waivers") is None and not path.exists():
         return
-    document["waivers"] = assess(load_waivers(path), document["records"], datetime.now(UTC))
+    document["waivers"] = assess(
+        load_waivers(path), document["records"], datetime.fromisoformat(document["run"]["finished"])
+    )
 
 
 def _locks(document: dict[str, Any], config: pytest.Config) -> None:

@@ -50,7 +50,8 @@ def test_killed_anywhere_leaves_the_old_file_or_the_new_one_and_no_half_folder(t
         folder = tmp_path / str(step)
         folder.mkdir()
         (folder / "file").write_bytes(b"old")
-        done = subprocess.run([sys.executable, "-c", KILLED_AT, str(step), str(folder)], capture_output=True, timeout=60)
+        command = [sys.executable, "-c", KILLED_AT, str(step), str(folder)]
+        done = subprocess.run(command, capture_output=True, timeout=60)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
         assert (folder / "file").read_bytes() in (b"old", b"new" * 1000)
         if (folder / "made").exists():

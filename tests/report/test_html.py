@@ -190,7 +190,7 @@ def test_who_when_and_from_what() -> None:
     page = page_of(sample_document(git={"commit": "a" * 40, "dirty": True}))
     facts = {one.one("dt").text: one.one("dd").text for one in page.one("dl", cls="facts").all("div")}
     assert facts["Finished"] == "2026-03-02 08:04:30 UTC"
-    assert facts["Tested by"] == "A. Tester (as told by --saliency-tester)"
+    assert facts["Tested by"] == "A. Tester (as declared)"
     assert facts["Commit"] == "a" * 40
     assert facts["Work tree"] == "had changes that are not in the commit"
     assert facts["Run"] == "0123456789abcdef0123456789abcdef"

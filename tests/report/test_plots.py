@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.records import sample_record
 from pytest_saliency.decide.faithful import SwapBlock, make_blocks
-from pytest_saliency.report.plots.activity import class_names
+from pytest_saliency.report.classes import class_names
 from pytest_saliency.report.plots.drops import drop_table, fills_of, own_drops
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.registry import plots_of
@@ -242,16 +242,16 @@ def test_densities_of_channel_activity_have_area_one_in_each_class() -> None:
         assert f"{name}: {(labels == label).sum()} images, mean {mean:.1f} %" in read.words()
 
 
-def test_class_names_are_only_told_where_the_record_tells_them() -> None:
+def test_classes_are_named_where_the_record_names_them() -> None:
     record = sample_record("class_sensitive", n=61)
     assert class_names(record) == {0: "atelectasis", 1: "effusion", 2: "normal"}
-    record["worst"] = [row for row in record["worst"] if row["label"] == "normal"]
-    assert class_names(record) == {0: "atelectasis", 2: "normal", 1: "effusion"}, "21, 20 and 20 cases"
-    record["worst"] = []
+    record["cases"]["class_names"] = {"0": "atelectasis", "x": "odd"}
     assert class_names(record) == {0: "atelectasis"}
     plot = named(record)["channel-activity"]
     assert "class 0 (atelectasis): " in Read.of(plot.svg).words()
     assert "class 2: " in Read.of(plot.svg).words()
+    record["cases"]["class_names"] = ["not", "a", "mapping"]
+    assert class_names(record) == {}
 
 
 def test_more_than_ten_classes_are_one_density() -> None:

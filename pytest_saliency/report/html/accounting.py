@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_saliency.report.classes import class_names
+
 Record = Mapping[str, Any]
 MEANINGS = {
     "blank": "no position speaks for the class",
@@ -49,22 +51,6 @@ def undefined_maps(record: Record) -> list[dict[str, Any]]:
             if status != "ok":
                 rows.append({"which": which, "why": status, "meaning": MEANINGS.get(status, ""), "count": count})
     return rows
-
-
-def class_names(record: Record) -> dict[int, str]:
-    """Return the name of each class index; of an older record those of the images that it names."""
-    told = (record.get("cases") or {}).get("class_names")
-    if told:
-        return {int(label): str(name) for label, name in told.items()}
-    everyone = record.get("everyone") or {}
-    index = dict(zip(map(str, everyone.get("id") or ()), everyone.get("label") or (), strict=False))
-    named = [*(record.get("worst") or ()), *(record.get("gallery") or ())]
-    found = {index[str(row["id"])]: str(row["label"]) for row in named if str(row["id"]) in index}
-    left = sorted(set(index.values()) - set(found), key=str)
-    unused = sorted(set((record.get("cases") or {}).get("classes") or {}) - set(found.values()))
-    if len(left) == 1 and len(unused) == 1:
-        found[left[0]] = unused[0]
-    return found
 
 
 def _declared(cases: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -76,7 +76,8 @@ def _tester(tester: Mapping[str, Any] | None) -> str:
     if not tester or not tester.get("name"):
         return "not recorded (name the tester with --saliency-tester)"
     source = tester.get("source")
-    return f"{tester['name']} (as told by {source})" if source else str(tester["name"])
+    where = {"git": "as git knows the user", "declared": "as declared"}.get(str(source), source)
+    return f"{tester['name']} ({where})" if where else str(tester["name"])
 
 
 def _dirty(git: Mapping[str, Any] | None) -> str:

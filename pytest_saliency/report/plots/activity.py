@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pytest_saliency.report.classes import class_names
 from pytest_saliency.report.plots.axes import Scale, nice_range, nice_step, x_axis
 from pytest_saliency.report.plots.columns import Floats, Record, figure, finite, listed, numbers, part, several
 from pytest_saliency.report.plots.histogram import counted
@@ -72,34 +72,6 @@ def density(values: Floats, edges: Floats) -> list[float]:
     counts, _ = counted(values, edges)
     total, width = sum(counts), float(edges[1] - edges[0])
     return [count / (total * width) if total else 0.0 for count in counts]
-
-
-def class_names(record: Record) -> dict[int, str]:
-    """Return the names of classes by index, as far as the record tells them.
-
-    Its tables hold indices, and its counts names; they are matched through images that are named with both, and
-    through counts that no other class has.
-    """
-    everyone = part(record, "everyone")
-    ids, labels = everyone.get("id"), everyone.get("label")
-    if not isinstance(ids, list) or not isinstance(labels, list):
-        return {}
-    by_id = {str(case): label for case, label in zip(ids, labels, strict=False) if isinstance(label, int)}
-    names: dict[int, str] = {}
-    for table in ("worst", "gallery"):
-        rows = record.get(table)
-        for row in rows if isinstance(rows, list) else []:
-            if isinstance(row, Mapping) and str(row.get("id")) in by_id:
-                names.setdefault(by_id[str(row["id"])], str(row.get("label")))
-    counts = Counter(by_id.values())
-    named = {str(name): count for name, count in part(record, "cases", "classes").items() if isinstance(count, int)}
-    left = {name: count for name, count in named.items() if name not in names.values()}
-    for label, count in counts.items():
-        fitting = [name for name, other in left.items() if other == count]
-        alone = sum(other == count for one, other in counts.items() if one not in names) == 1
-        if label not in names and len(fitting) == 1 and alone:
-            names[label] = fitting[0]
-    return names
 
 
 def _groups(record: Record, shares: Floats) -> list[Group]:
