@@ -247,7 +247,7 @@ def test_pictures_are_drawn_from_maps_alone_and_are_the_same_each_time() -> None
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     colourful = (pixels.max(2) - pixels.min(2)) > 60
     assert colourful.any()
-    # Grey, white, black and the colours of maps: nothing that could come from an image.
+    # A volume shows the slice that holds most of the map.
     volume = sheet_png([Row(("case",), np.ones((3, 4, 4)), np.ones((3, 4, 4)))], "volume")
     assert volume.startswith(b"\x89PNG")
 

@@ -41,6 +41,8 @@ def test_without(explained):
     assert_class_sensitive(explained, method="gradcam", max_agreement=0.6)
 """
 
+LOOSER = 'method="gradcam", max_agreement=0.7)\n    same'
+
 
 @pytest.fixture
 def tests(repository: Repository) -> Repository:
@@ -66,6 +68,9 @@ def test_new_approved_green_red(tests: Repository) -> None:
         assert json.loads(to_json(decide_again(record).to_dict())) == record["decision"]
         assert record["verdict"] == "PASS"
     before = tests.files()
+    tests.pytester.makepyfile(test_release=TESTS.replace('method="gradcam")\n    same', LOOSER))
+    told = tests.run("-k", "test_release and not without")
+    told.stdout.fnmatch_lines(["saliency: loosened since Ann Tester*: python/release: max_agreement 0.50 -> 0.70*"])
     tests.cheat()
     red = tests.run("-k", "test_release and not without")
     red.stdout.fnmatch_lines(
