@@ -98,10 +98,12 @@ def bundle_document(
         files |= attached
     else:
         taken = left_out(taken)
-    taken["deviations"] = [*dict.fromkeys((*(taken.get("deviations") or ()), *_untold(taken), *problems))]
+    taken["deviations"] = [*(taken.get("deviations") or ()), *problems]
     taken = without_places(taken, root)
     if case_key is not None:
         taken = with_keyed_ids(taken, case_key)
+    # What was replaced in them may differ from what was replaced in the records that they follow from.
+    taken["deviations"] = list(dict.fromkeys((*taken["deviations"], *_untold(taken))))
     return settled(taken), files, problems
 
 

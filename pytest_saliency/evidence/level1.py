@@ -110,8 +110,7 @@ def _rendered(folder: Path, document: Mapping[str, Any], found: Found) -> None:
     before = len(found.findings)
     for path, content in made.items():
         if path not in files:
-            if path != BOM:  # a release without it may have the same number
-                found.add(path, "is missing, and every bundle has one")
+            found.add(path, "is missing, and every bundle of this release has one")
         elif content_of(folder, path, MAX_BYTES) != content:
             found.add(path, "does not say what the records say: made again from them, it has other bytes")
     if len(found.findings) == before:

@@ -1,7 +1,7 @@
 """What a bundle does not say: where on which machine it was made, and, where a key is given, who the cases are.
 
-Left as they are, because digests or decisions stand on them: the text of contracts (and its lines in ``source``), the
-ids of cases without a key, and whatever a decision says (measures, limits, counts).
+Left as they are, because digests or decisions stand on them: the text of contracts (and what records take from it:
+lines in ``source``, reasons, requirements), the ids of cases without a key, and whatever a decision says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-KEPT = ("decision", "criterion", "per_image", "everyone", "inputs", "seed", "axes", "node", "check", "contract")
+DECLARED = ("node", "check", "contract", "axes", "requirement", "policy")
+KEPT = (*DECLARED, "decision", "criterion", "per_image", "everyone", "inputs", "seed")
 WITHHELD = "ended in an error; its message may name cases, so it is not part of a record with keyed ids"
 
 # An absolute path: a slash that nothing precedes which would make it a part of a word, an address or a relative path.
@@ -94,7 +95,7 @@ def _words(names: set[str], digest: Callable[[object], str]) -> Text:
 
 
 def _keyed_record(record: Mapping[str, Any], digest: Callable[[object], str], words: Text) -> dict[str, Any]:
-    fixed = {"decision", "criterion", "seed", "axes", "node", "check", "contract", "source", "inputs", "subjects"}
+    fixed = {*DECLARED, "decision", "criterion", "seed", "source", "inputs", "subjects"}
     made = {key: value if key in fixed else _mapped(value, words) for key, value in record.items()}
     for table in ("per_image", "everyone"):
         if record.get(table) is not None:

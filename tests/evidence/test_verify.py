@@ -20,6 +20,7 @@ from pytest_saliency.evidence.canonical import canonical
 from pytest_saliency.evidence.verify import verify
 
 from .bundles import CONTRACT, FILE, Change, bundle_of, copy_of, document_of, rehash, repository, rewrite
+from .waiving import file_of, waiver
 
 VERDICTS = {"sensitive": "PASS", "faithful": "FAIL", "kept": "PASS"}
 
@@ -307,6 +308,13 @@ def test_an_edited_rendering_is_found(changed: Path, name: str) -> None:
     assert [row for row in found_by_level(changed) if row[:2] == (1, name)]
 
 
+@pytest.mark.parametrize("name", ["junit.xml", "model.cdx.json", "contract/chest.resolved.json"])
+def test_a_file_that_is_missing_from_a_new_manifest_is_found(changed: Path, name: str) -> None:
+    (changed / name).unlink()
+    rehash(changed)
+    assert name in {finding.file for finding in verify(changed, 1).findings}
+
+
 def test_a_check_that_has_no_record_is_told(tmp_path: Path) -> None:
     report = verify(bundle_of(tmp_path, {"kept": "PASS"}).path, 1)
     assert report.findings == ()
@@ -483,3 +491,46 @@ def test_the_junit_file_counts_what_the_records_say(tmp_path: Path) -> None:
         said = {row.attrib["name"]: row.attrib["value"] for row in cases[one["node"]].iter("property")}
         assert said["saliency.verdict"] == one["verdict"]
         assert (cases[one["node"]].find("failure") is not None) == (one["verdict"] in ("FAIL", "INCONCLUSIVE"))
+
+
+def test_waivers_are_judged_again_and_an_edited_one_is_found(tmp_path: Path) -> None:
+    from datetime import datetime
+
+    from pytest_saliency.evidence.waivers import assess, load_waivers
+
+    root = repository(tmp_path / "repository")
+    document = document_of(root, {"sensitive": "PASS", "faithful": "PASS", "kept": "FAIL"})
+    model = record(document, "kept")["subjects"]["after"]["weights_sha256"]
+    path = tmp_path / "waivers.yaml"
+    path.write_bytes(
+        file_of(
+            waiver(
+                check="chest/kept",
+                model=f'"{model}"',
+                bound="{iou_drop: 1.0}",
+                created="2026-01-01T00:00:00Z",
+                expires="2026-12-31T00:00:00Z",
+            )
+        )
+    )
+    ended = datetime.fromisoformat(document["run"]["finished"])
+    document["waivers"] = assess(load_waivers(path), document["records"], ended)
+    assert document["waivers"][0]["state"] == "applies"
+    folder = write_bundle(tmp_path / "e", document, root=root, waivers=path).path
+    result = CliRunner().invoke(main, ["verify", str(folder)])
+    assert result.exit_code == 3, result.output  # a waiver changes no verdict
+    assert "release decision: release with waivers" in result.output
+    assert "waived: chest/kept (FAIL) by pilot-site, approved by Bo Chen" in result.output
+
+    text = (folder / "waivers.yaml").read_bytes()
+    for old, new, said in (
+        (b"expires: 2026-12-31", b"expires: 2026-02-01", "state is 'applies' and must be 'expired'"),
+        (b"Bo Chen", b"Di Ray", "approved_by is 'Bo Chen' and must be 'Di Ray'"),
+        (b"iou_drop: 1.0", b"iou_drop: 0.1", "state is 'applies' and must be 'lapsed'"),
+        (model.encode(), b"0" * 64, "state is 'applies' and must be 'other model'"),
+    ):
+        assert old in text
+        (folder / "waivers.yaml").write_bytes(text.replace(old, new))
+        rewrite(folder, lambda document: None)
+        assert verify(folder, 0).whole
+        assert [row for row in found_by_level(folder) if row[1] == "run.json" and said in row[2]], said

@@ -87,6 +87,9 @@ def test_without_maps_level_2_says_that_there_are_none(bundles: tuple[Path, Path
     assert any("no maps" in line for line in report.skipped)
     assert not (bundles[1] / "maps").exists()
     assert not (bundles[1] / "pictures").exists()
+    assert any("data:image/" in path.read_text(encoding="utf-8") for path in bundles[0].glob("report.html"))
+    for path in (path for path in bundles[1].rglob("*") if path.is_file()):
+        assert not [word for word in (b"data:image/", b"\x89PNG", b"\xff\xd8\xff") if word in path.read_bytes()], path
 
 
 def test_two_runs_give_the_same_files_but_for_the_stated_ones(bundles: tuple[Path, Path], root: Path) -> None:
