@@ -15,9 +15,6 @@ import click
 from pytest_saliency import __version__
 from pytest_saliency.errors import SaliencyError
 
-SUFFIXES = (".saliency.yaml", ".saliency.yml")
-
-
 COMMANDS = (
     "baseline",
     "lock",
@@ -73,10 +70,11 @@ def validate(paths: tuple[Path, ...], text_only: bool) -> None:
     PATHS are contract files, or folders that are searched for *.saliency.yaml and *.saliency.yml.
     """
     from pytest_saliency.contracts.contract import expand, load_contract
+    from pytest_saliency.contracts.finding import contract_files
     from pytest_saliency.contracts.paths import missing_paths
     from pytest_saliency.errors import ContractError, Problem
 
-    files = _contract_files(paths)
+    files = contract_files(paths)
     slugs: dict[str, Path] = {}
     bad = 0
     for file in files:
@@ -133,7 +131,7 @@ def init(folder: Path, force: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
-    contract = next(path for path in files if path.name.endswith(SUFFIXES))
+    contract = next(path for path in files if path.suffix in (".yaml", ".yml") and ".saliency" in path.suffixes)
     click.echo(
         "\nNext:\n"
         f"  1. name your models and images in {contract}\n"
@@ -168,19 +166,6 @@ def layers(model: str, size: str, num_classes: int | None, reshape: Any, last: i
     finally:
         sys.path.remove(str(Path.cwd()))
     click.echo(table)
-
-
-def _contract_files(paths: tuple[Path, ...]) -> list[Path]:
-    files: dict[Path, None] = {}
-    for path in paths:
-        if not path.is_dir():
-            files[path] = None
-            continue
-        inside = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
-        if not inside:
-            raise click.ClickException(f"no {' or '.join('*' + suffix for suffix in SUFFIXES)} in folder {path}.")
-        files.update(dict.fromkeys(inside))
-    return list(files)
 
 
 def _parse_size(text: str) -> tuple[int, ...]:

@@ -16,12 +16,12 @@ def lock(paths: tuple[Path, ...], check: bool) -> None:
     PATHS are contracts, or folders that are searched for them (default: the current folder). With --check the exit
     code is 1 if a contract changed since it was locked, or is not locked.
     """
-    from pytest_saliency.cli import _contract_files
+    from pytest_saliency.contracts.finding import contract_files
     from pytest_saliency.errors import ContractError
     from pytest_saliency.evidence.lock import write_lock
 
     bad = 0
-    files = _contract_files(paths or (Path(),))
+    files = contract_files(paths or (Path(),))
     for file in files:
         try:
             if check:

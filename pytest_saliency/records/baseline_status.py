@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,8 +14,6 @@ from pytest_saliency.records.baselines import Shelf, shelves
 if TYPE_CHECKING:
     from pytest_saliency.contracts.contract import Contract
 
-SUFFIXES = (".saliency.yaml", ".saliency.yml")
-SKIPPED = ("node_modules", "__pycache__", "site-packages")
 State = Literal["approved", "candidate waits", "not approved", "missing", "orphan"]
 
 
@@ -71,13 +68,14 @@ class Row:
 def declared_in(paths: Sequence[Path]) -> Declared:
     """Read the contracts in ``paths`` (files, or folders that are searched); without paths, those below the cwd."""
     from pytest_saliency.contracts.contract import expand, load_contract
+    from pytest_saliency.contracts.finding import contracts_below
     from pytest_saliency.decide.worsening_measures import COMPARED
     from pytest_saliency.errors import ContractError
 
     criteria: dict[Key, Mapping[str, Any]] = {}
     comparing: dict[Key, dict[str, Mapping[str, Any]]] = {}
     contracts, problems = set(), []
-    for path in dict.fromkeys(found for given in paths or (Path(),) for found in contract_files(given)):
+    for path in dict.fromkeys(found for given in paths or (Path(),) for found in contracts_below(given)):
         try:
             contract = load_contract(path)
         except ContractError as error:
@@ -120,20 +118,6 @@ def status(folder: Path, declared: Declared) -> tuple[list[Row], list[str]]:
 def orphans(rows: Sequence[Row]) -> list[Shelf]:
     """Return what is stored and not declared."""
     return [row.shelf for row in rows if row.state == "orphan" and row.shelf is not None]
-
-
-def contract_files(path: Path) -> Iterator[Path]:
-    """Yield the contracts at or below ``path``; hidden folders and environments are left out."""
-    if not path.is_dir():
-        yield path
-        return
-    for place, folders, files in os.walk(path):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name not in SKIPPED and not (Path(place) / name / "pyvenv.cfg").exists()
-        )
-        yield from (Path(place) / name for name in sorted(files) if name.endswith(SUFFIXES))
 
 
 def _concerns(key: Key, declared: Declared) -> bool:
