@@ -109,7 +109,11 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     )
     with watch.stage("decide"):
         made = decision(parameters, numbers)
-    titles = {"IoU": 1.0 - values["iou_drop"], "shift": values["displacement"], "correlation": values["correlation"]}
+    titles = {
+        "IoU": 1.0 - values["iou_drop"],
+        "displacement": values["displacement"],
+        "correlation": values["correlation"],
+    }
     badness = drift.badness(values, _limits(parameters))
 
     def caption(i: int) -> list[str]:

@@ -280,7 +280,7 @@ def _reach(
     p_fail = rates.p_share_above(above, n, HALF)
     return Measure(
         name="share_reaching_limit",
-        title=f"share of images whose agreement reaches {words.declared(limit)}",
+        title=f"share of images with maps too much alike (agreement {words.declared(limit)} or more)",
         estimate=(n - below) / n,
         interval=Interval(
             rates.lower_bound(int(np.sum(best >= limit - ranks.SAME)), n, alpha),
@@ -303,7 +303,7 @@ def _reach_leg(reach: Measure, alpha: float) -> Leg:
     p = 1.0 if reach.p_pass is None else reach.p_pass
     return Leg(
         "share",
-        "fewer than half of the images reach the limit (exact binomial)",
+        "fewer than half of the images have maps too much alike (exact binomial)",
         p,
         p < alpha,
         reach.estimate,
@@ -324,7 +324,7 @@ def _not_noise(
     own = defined(units.average(again))
     measure = Measure(
         name="self_agreement",
-        title="share of images that agree more with their own repeat",
+        title="share of images whose map is more like its own repeat than like the top-2 map",
         estimate=wins / units.n,
         interval=Interval(low, rates.upper_bound(wins, units.n, alpha), 1.0 - alpha, "Clopper-Pearson"),
         limit=HALF,

@@ -80,7 +80,11 @@ def _facts(measures: Sequence[Measure], alpha: float) -> str:
 
 
 def _left(gates: Gates) -> str:
-    return f", {gates.left} of the baseline's {gates.baseline} images left" if gates.left else ""
+    if not gates.left:
+        return ""
+    return (
+        f", {gates.left} of the baseline's {gates.baseline} images {'is' if gates.left == 1 else 'are'} no longer kept"
+    )
 
 
 def _advice(measure: Measure, needed: Mapping[str, int | None]) -> str:

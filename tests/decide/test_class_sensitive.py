@@ -195,5 +195,13 @@ def test_inconclusive_names_the_missing_leg_and_what_would_help() -> None:
     decision = decide(rng.beta(5, 5, 30), rng.beta(9, 1, 30))
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert decision.headline.startswith("not demonstrated")
-    assert "not shown: fewer than half of the images reach the limit" in decision.headline
+    assert "not shown: fewer than half of the images have maps too much alike" in decision.headline
     assert "more images" in decision.headline
+
+
+def test_titles_read_as_a_sentence_before_their_limit() -> None:
+    assert {measure.title for measure in decide(*sound(60)).measures.values()} == {
+        "median agreement of the maps for top-1 and top-2",
+        "share of images whose map is more like its own repeat than like the top-2 map",
+        "share of images with maps too much alike (agreement 0.50 or more)",
+    }

@@ -192,8 +192,11 @@ def test_images_that_left_block_pass_below_the_share_that_must_stay_and_are_told
     assert "only 200 of the baseline's 401 images are kept now, 50 % are needed" in few.headline
     enough = one("agreement", then, then, baseline=400)
     assert enough.verdict is Verdict.PASS
-    assert enough.headline.endswith("n = 200, 200 of the baseline's 400 images left")
+    assert enough.headline.endswith("n = 200, 200 of the baseline's 400 images are no longer kept")
     assert enough.counts["left"] == 200
+    assert one("agreement", then, then, baseline=201).headline.endswith(
+        "n = 200, 1 of the baseline's 201 images is no longer kept"
+    )
     assert any("if the model became worse on just these" in note for note in enough.notes)
     worse = one("agreement", np.clip(then + 0.5, 0, 1), then, baseline=2000)
     assert worse.verdict is Verdict.FAIL

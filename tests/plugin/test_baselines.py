@@ -272,7 +272,7 @@ def test_images_that_left_are_counted_and_block_pass(repository: Repository) -> 
     records = {record["check"]: record for record in repository.records()}
     record = records["no-worse"]
     assert record["verdict"] == "PASS"
-    assert record["headline"].endswith("n = 40, 20 of the baseline's 60 images left")
+    assert record["headline"].endswith("n = 40, 20 of the baseline's 60 images are no longer kept")
     assert record["decision"]["counts"]["left"] == 20
     assert record["cases"]["kept"] == 40
     assert record["cases"]["dropped"] == {"not correct": 20}

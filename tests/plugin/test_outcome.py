@@ -22,8 +22,8 @@ def test_a_failing_check_says_what_where_and_what_to_do(pytester: pytest.Pyteste
     end = next(i for i in range(start, len(lines)) if lines[i].startswith("contracts/toy"))
     block = lines[start : end + 1]
     assert block[1].split() == ["measure", "mean", "bound", "limit"]
-    assert block[2].split() == ["IoU", "drop", "0.80", "0.82", "<=", "0.40", "FAIL"]
-    assert block[3].split()[:2] == ["case", "label"]
+    assert block[2].split() == ["IoU", "drop", "0.80", "0.75", "<=", "0.40", "FAIL"]
+    assert block[3].split() == ["case", "label", "IoU", "displacement", "correlation"]
     assert sum(line.startswith("  case-") for line in block) == 5
     assert "  60 of 60 cases kept (both correct)" in block
     assert any(line.startswith("  before clean  state sha256 ") and "layer features" in line for line in block)

@@ -9,7 +9,7 @@ from pytest_saliency.report.plots.plot import Plot
 
 MEASURES = (
     ("iou_drop", "IoU drop", "1 − IoU of the top regions (0: the same)", (0.0, 1.0)),
-    ("displacement", "displacement", "shift of the centre / image diagonal (0: none)", (0.0, 1.0)),
+    ("displacement", "displacement", "displacement of the centre / image diagonal (0: none)", (0.0, 1.0)),
     ("correlation", "pattern correlation", "correlation of the two maps (1: the same)", (-1.0, 1.0)),
     (
         "concentration_change",
