@@ -1,7 +1,9 @@
 """What a bundle does not say: where on which machine it was made, and, where a key is given, who the cases are.
 
-Left as they are, because digests or decisions stand on them: the text of contracts (and what records take from it:
-lines in ``source``, reasons, requirements), the ids of cases without a key, and whatever a decision says.
+Left as they are, because digests or decisions stand on them: the text of contracts and waivers, which lie in the bundle
+word by word (and what records take from it: lines in ``source``, reasons, requirements, names of models and layers),
+the ids of cases without a key, and whatever a decision says. The headline of a check without a decision may be the
+message of an error, which names places.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from typing import Any
 
 DECLARED = ("node", "check", "contract", "axes", "requirement", "policy")
 KEPT = (*DECLARED, "decision", "criterion", "per_image", "everyone", "inputs", "seed")
+NAMED = ("name", "layer")
+"""What a subject takes from its contract."""
+LOCKED = ("contract", "state", "at", "commit", "changes")
+"""What the row of a lock takes from contract and lock."""
 WITHHELD = "ended in an error; its message may name cases, so it is not part of a record with keyed ids"
 
 # An absolute path: a slash that nothing precedes which would make it a part of a word, an address or a relative path.
@@ -38,7 +44,7 @@ def without_places(document: Mapping[str, Any], root: Path) -> dict[str, Any]:
         text = _POSIX.sub(lambda found: f".../{found[1]}", text)
         return _WINDOWS.sub(lambda found: f".../{found[1]}", text)
 
-    made = {key: _mapped(value, shorten) for key, value in document.items() if key != "records"}
+    made = _around(document, shorten)
     made["records"] = [_record_without_places(record, shorten) for record in document["records"]]
     return made
 
@@ -48,6 +54,29 @@ def _record_without_places(record: Mapping[str, Any], shorten: Text) -> dict[str
     source = record.get("source")
     if source:
         made["source"] = {**source, "file": shorten(str(source["file"]))}
+    if isinstance(record.get("subjects"), Mapping):
+        made["subjects"] = {role: _subject(record, subject, shorten) for role, subject in record["subjects"].items()}
+    if record.get("decision") is not None:
+        made["headline"] = record.get("headline")
+    return made
+
+
+def _subject(record: Mapping[str, Any], subject: Any, shorten: Text) -> Any:
+    made = _mapped(subject, shorten)
+    if record.get("contract") is not None and isinstance(made, dict):
+        made |= {key: subject[key] for key in NAMED if key in subject}
+    return made
+
+
+def _around(document: Mapping[str, Any], change: Text) -> dict[str, Any]:
+    """Return the document without its records; waivers stay, and of locks what contract and lock say."""
+    made = {key: _mapped(value, change) for key, value in document.items() if key not in ("records", "waivers")}
+    if "waivers" in document:
+        made["waivers"] = document["waivers"]
+    if document.get("locks"):
+        made["locks"] = [
+            {**_mapped(row, change), **{key: row[key] for key in LOCKED if key in row}} for row in document["locks"]
+        ]
     return made
 
 
@@ -64,7 +93,7 @@ def with_keyed_ids(document: Mapping[str, Any], key: bytes) -> dict[str, Any]:
 
     names = _names(document)
     words = _words(names, digest)
-    made = {name: _mapped(value, words) for name, value in document.items() if name != "records"}
+    made = _around(document, words)
     made["records"] = [_keyed_record(record, digest, words) for record in document["records"]]
     return made
 
@@ -110,7 +139,9 @@ def _keyed_record(record: Mapping[str, Any], digest: Callable[[object], str], wo
             made[name] = [
                 {**_mapped(row, words), "id": digest(row["id"])} if "id" in row else row for row in record[name]
             ]
-    if record.get("verdict") == "ERROR":
+    if record.get("decision") is not None:
+        made["headline"] = record.get("headline")
+    elif record.get("verdict") == "ERROR":
         made["headline"] = WITHHELD
     return made
 
