@@ -34,7 +34,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--waivers",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Assess these waivers anew for the merged run, as of now.",
+    help="Assess these waivers anew for the merged run, as of the end of its last run.",
 )
 def merge(
     inputs: tuple[Path, ...],
@@ -59,11 +59,11 @@ def merge(
     with well_formed("the inputs cannot be merged"):
         merged = merge_documents(documents)
         if waivers is not None:
-            from datetime import UTC, datetime
-
             from pytest_saliency.evidence.waivers import assess, load_waivers
+            from pytest_saliency.report.merge_runs import instant_of
 
-            merged = merge_documents(documents, assess(load_waivers(waivers), merged["records"], datetime.now(UTC)))
+            ended = instant_of(merged["run"], "finished")  # as whoever verifies the bundle judges them
+            merged = merge_documents(documents, assess(load_waivers(waivers), merged["records"], ended))
     write_run(output, merged)
     runs = len(merged["run"].get("merged") or [None])
     click.echo(f"{runs} run{'s' if runs != 1 else ''} merged: {counts(merged['records'])}")
