@@ -125,6 +125,7 @@ def assert_class_sensitive(
         "rule": rule,
         "grid": grid,
     }
+    __tracebackhide__ = True
     return _assert("class_sensitive", {"model": explained}, method, options)
 
 
@@ -185,6 +186,7 @@ def assert_faithful(
         "blocks": blocks,
         "curves": curves,
     }
+    __tracebackhide__ = True
     return _assert("faithful", {"model": explained}, method, options)
 
 
@@ -250,6 +252,7 @@ def assert_no_semantic_drift(
         "alpha": alpha,
         "max_undefined": max_undefined,
     }
+    __tracebackhide__ = True
     return _assert("no_semantic_drift", {"before": before, "after": after}, method, options)
 
 
@@ -286,6 +289,7 @@ def assert_not_worse_than_baseline(
     ExplanationAssertionError, SaliencyError
         As :func:`assert_class_sensitive`; also where there is no approved baseline, or it cannot be compared with.
     """
+    __tracebackhide__ = True
     from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters, compare
 
     declared = KINDS["not_worse_than_baseline"]
@@ -325,6 +329,7 @@ def assert_not_worse_than_baseline(
 def _assert(
     kind: str, explained: dict[str, Explained], method: str | Methods, options: dict[str, Any]
 ) -> Result | tuple[Result, ...]:
+    __tracebackhide__ = True
     declared = KINDS[kind]
     for role, one in explained.items():
         if not isinstance(one, Explained):

@@ -30,6 +30,7 @@ def layer_table(model: str, size: tuple[int, ...], num_classes: int | None, resh
 
     if ":" in model and num_classes is not None:
         raise SubjectError("--num-classes is for torchvision architectures; your own code sets its own outputs.")
+    model = model.removeprefix("python:")  # as a contract names it
     module = _own_module(model) if ":" in model else _architecture(model, num_classes)
     example = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
     spelled = "x".join(map(str, size))
@@ -38,7 +39,10 @@ def layer_table(model: str, size: tuple[int, ...], num_classes: int | None, resh
     except SaliencyError:
         raise
     except Exception as error:  # the user's module may raise anything
-        raise SubjectError(f"model {model} failed on an input of {spelled}: {_first_line(error)}") from None
+        raise SubjectError(
+            f"model {model} failed on an input of {spelled}: {_first_line(error)}. Another size is given with --input, as"
+            " 1x28x28 for small grey images."
+        ) from None
     if not found:
         raise SubjectError(f"model {model} has no layer with a spatial grid larger than 1x1 at input {spelled}.")
     chosen: dict[str, list[str]] = {}

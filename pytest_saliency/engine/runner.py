@@ -260,7 +260,7 @@ def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> obj
         help_ = (
             "It ran in half precision; try float32."
             if half
-            else "Check that preprocess gives it the size and channels it was trained with."
+            else "Check that preprocess gives it the size and channels it was trained with (grey models: channels: 1)."
         )
         raise SubjectError(
             f"model '{subject.name}', given {len(pixels)} images of shape {tuple(pixels.shape[1:])},"

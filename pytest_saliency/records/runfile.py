@@ -17,6 +17,7 @@ from pytest_saliency.records.record import FORMAT, versions
 from pytest_saliency.records.whole import write_text_whole
 
 GIT_SECONDS = 10
+CHANGED = 20  # paths that a record names
 
 
 def run_document(
@@ -54,12 +55,24 @@ def run_document(
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
-    """Return commit and dirtiness of the work tree at ``root``; None where there is no git or no commit."""
+    """Return commit and dirtiness of the work tree at ``root``; None where there is no git or no commit.
+
+    Dirty is a tracked file that differs. Untracked files, such as the reports of earlier runs, are only counted.
+    """
     commit = _ask_git(root, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _ask_git(root, "--no-optional-locks", "status", "--porcelain")
-    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+    status = _ask_git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=all")
+    if status is None:
+        return {"commit": commit.strip(), "dirty": None, "changed": [], "untracked": None}
+    lines = status.splitlines()
+    changed = [line[3:] for line in lines if not line.startswith("??")]
+    return {
+        "commit": commit.strip(),
+        "dirty": bool(changed),
+        "changed": changed[:CHANGED],
+        "untracked": len(lines) - len(changed),
+    }
 
 
 def _ask_git(root: Path, *words: str) -> str | None:

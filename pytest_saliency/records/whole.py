@@ -17,7 +17,7 @@ PART = ".part"
 
 def write_text_whole(path: Path, text: str) -> None:
     """Do what :func:`write_bytes_whole` does with text in UTF-8."""
-    write_bytes_whole(path, text.encode("utf-8"))
+    write_bytes_whole(path, text.encode("utf-8", "backslashreplace"))  # a lone surrogate has no bytes of its own
 
 
 def write_bytes_whole(path: Path, content: bytes) -> None:

@@ -16,6 +16,8 @@ from pytest_saliency.records.runfile import run_document
 from pytest_saliency.report.paths import option_path, option_text
 
 WAIVERS = "saliency-waivers.yaml"
+NAMED = 5  # changed files that a deviation names
+INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 
 Record = Mapping[str, Any]
 
@@ -116,9 +118,13 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
     run, records = document["run"], document["records"]
     found = []
     if run["git"] is None:
-        found.append("No commit is recorded: the checks did not run in a git work tree.")
+        found.append("No commit is recorded: the checks did not run in a git work tree, or it has no commit yet.")
     elif run["git"]["dirty"] is not False:
-        found.append(f"The work tree had uncommitted changes at commit {run['git']['commit'][:12]}.")
+        changed = run["git"].get("changed") or ()
+        named = f": {', '.join(changed[:NAMED])}{', ...' if len(changed) > NAMED else ''}" if changed else ""
+        found.append(f"The work tree had uncommitted changes at commit {run['git']['commit'][:12]}{named}.")
+    if run["exit_status"] == INTERRUPTED:
+        found.append("The run was interrupted.")
     if run["tester"] is None:
         found.append("Nobody is named as tester.")
     for verdict, words in (("ERROR", "could not be decided"), ("NOT_RUN", "did not run")):
@@ -143,7 +149,11 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
     ]
     if published:
         found.append(f"Decided by the published rule alone: {', '.join(published)}.")
-    found += [lock["why"] for lock in document["locks"] if lock.get("state") == "changed"]
+    for lock in document["locks"]:
+        if lock.get("state") == "changed":
+            found.append(lock["why"])
+        elif lock.get("state") == "unlocked":
+            found.append(f"Nothing shows what was planned: {lock['why']}")
     return found
 
 

@@ -40,11 +40,12 @@ def number(value: float | None) -> float:
 
 
 def bound_of(measure: MeasureDict) -> float:
-    """Return the bound that PASS is decided by: the upper one for an upper limit, else the lower one."""
+    """Return the bound that decides: for an upper limit the upper one, on FAIL the lower one; else the other way."""
     low, high = number(measure["interval"]["low"]), number(measure["interval"]["high"])
+    failed = measure.get("verdict") == "FAIL"
     if measure["side"] == "abs<=":
-        return max(abs(low), abs(high))
-    return high if measure["side"] in ("<=", "<") else low
+        return max(low, -high) if failed else max(abs(low), abs(high))
+    return high if (measure["side"] in ("<=", "<")) is not failed else low
 
 
 def relation(measure: MeasureDict) -> str:

@@ -128,7 +128,13 @@ def _git(parts: Sequence[Part]) -> dict[str, Any] | None:
         return None
     commits = [(part.get("git") or {}).get("commit") or "none recorded" for part in parts]
     dirty = [state.get("dirty") for state in states]
-    return {"commit": _joined(commits), "dirty": True if True in dirty else None if None in dirty else False}
+    counts = [state.get("untracked") for state in states]
+    return {
+        "commit": _joined(commits),
+        "dirty": True if True in dirty else None if None in dirty else False,
+        "changed": sorted({path for state in states for path in state.get("changed") or ()}),
+        "untracked": None if None in counts else max(counts),
+    }
 
 
 def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -19,6 +19,7 @@ from pytest_saliency.report.measured import (
 )
 
 WORST = 5
+COMPARING = ("no_semantic_drift", "not_worse_than_baseline")  # kinds that a meant change can make fail
 NEXT_STEP = (
     "If this change is intended, look at the pictures, then change the contract in a reviewed commit,"
     " or declare known_failure with a reason and a date."
@@ -49,7 +50,7 @@ def render_failure(record: Record, location: str | None = None) -> str:
     lines += _indented(_conditions(record))
     lines += _indented(_notes(record))
     lines += _snippet(record)
-    if record.get("contract"):
+    if record.get("contract") and record.get("kind") in COMPARING:
         lines.append(f"  {_next_step(record)}")
     if location is not None:
         lines.append(f"{location}: {record.get('check')}: {short_text(record)}")

@@ -75,9 +75,12 @@ def test_git_commit_and_dirtiness(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None, "no commit"
     git("commit", "-q", "--allow-empty", "-m", "first")
     commit = git("rev-parse", "HEAD").strip()
-    assert git_state(tmp_path) == {"commit": commit, "dirty": False}
+    clean = {"commit": commit, "dirty": False, "changed": [], "untracked": 0}
+    assert git_state(tmp_path) == clean
     (tmp_path / "new").write_text("x")
-    assert git_state(tmp_path) == {"commit": commit, "dirty": True}
+    assert git_state(tmp_path) == {**clean, "untracked": 1}, "a report of an earlier run changes nothing that is tracked"
+    git("add", "new")
+    assert git_state(tmp_path) == {**clean, "dirty": True, "changed": ["new"]}
 
 
 def test_without_git_there_is_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,12 @@ def render(name: str) -> str:
 
 
 def _git() -> Schema:
-    return maybe(closed({"commit": TEXT, "dirty": maybe(BOOL)}))
+    return maybe(
+        closed(
+            {"commit": TEXT, "dirty": maybe(BOOL), "changed": every(TEXT), "untracked": maybe(COUNT)},
+            optional=("changed", "untracked"),
+        )
+    )
 
 
 def _run() -> Schema:
