@@ -17,6 +17,7 @@ from pytest_saliency.evidence.bundle import write_bundle
 from pytest_saliency.records.runfile import read_run, write_run
 from pytest_saliency.report.github import annotation_lines
 from pytest_saliency.report.markdown import render_markdown
+from pytest_saliency.report.text import render_text
 from pytest_saliency.report.merge import merge
 
 RECORDS = [record for record in sample_records() if record["verdict"] != "NOT_RUN"]
@@ -166,12 +167,14 @@ def test_what_no_run_wrote_is_refused_in_a_sentence(place: int, files: list[Path
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.splitlines()) == 1
     call("summary", path)
+    call("summary", path, "--format", "markdown")
     call("summary", path, "--format", "github")
 
 
 def test_summary(files: list[Path]) -> None:
     document = halves()[0]
-    assert call("summary", files[0]).stdout == render_markdown(document)
+    assert call("summary", files[0]).stdout == render_text(document)
+    assert call("summary", files[0], "--format", "markdown").stdout == render_markdown(document)
     lines = call("summary", files[0], "--format", "github").stdout.splitlines()
     assert lines == annotation_lines(document)
     assert all(line.startswith(("::error ", "::warning ")) for line in lines)
@@ -188,7 +191,7 @@ def test_summary_of_a_hostile_run(tmp_path: Path) -> None:
     write_run(tmp_path / "h.json", hostile_document())
     for line in call("summary", tmp_path / "h.json", "--format", "github").stdout.split("\n")[:-1]:
         assert line.startswith(("::error ", "::warning "))
-    assert "<script" not in call("summary", tmp_path / "h.json").stdout
+    assert "<script" not in call("summary", tmp_path / "h.json", "--format", "markdown").stdout
 
 
 def test_neither_needs_torch(files: list[Path], tmp_path: Path) -> None:
@@ -196,6 +199,7 @@ def test_neither_needs_torch(files: list[Path], tmp_path: Path) -> None:
     for words in (
         ("merge", *files, "-o", merged, "--html", tmp_path / "r.html", "--bundle", tmp_path / "b"),
         ("summary", merged),
+        ("summary", merged, "--format", "markdown"),
         ("summary", merged, "--format", "github"),
     ):
         done = subprocess.run(

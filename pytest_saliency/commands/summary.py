@@ -1,4 +1,4 @@
-"""``pytest-saliency summary``: a run on one page of Markdown, or as annotations of a GitHub job."""
+"""``pytest-saliency summary``: a run on one page of text or Markdown, or as annotations of a GitHub job."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import click
 @click.option(
     "--format",
     "form",
-    default="markdown",
+    default="text",
     show_default=True,
-    type=click.Choice(["markdown", "github"]),
-    help="markdown: a page for a job summary or a ticket; github: annotations for the log of a GitHub job.",
+    type=click.Choice(["text", "markdown", "github"]),
+    help="text: a page for a ticket or a mail; markdown: the page of a job summary; github: annotations for the log of"
+    " a GitHub job.",
 )
 @click.option("--prefix", default="", help="Path from the repository's root to pytest's, for annotations.")
 def summary(run: Path, form: str, prefix: str) -> None:
@@ -23,10 +24,13 @@ def summary(run: Path, form: str, prefix: str) -> None:
     from pytest_saliency.report.github import SUMMARY_BYTES, annotation_lines
     from pytest_saliency.report.inputs import read_given, well_formed
     from pytest_saliency.report.markdown import render_markdown
+    from pytest_saliency.report.text import render_text
 
     document = read_given(run)
     with well_formed(str(run)):
-        if form == "markdown":
+        if form == "text":
+            text = render_text(document)
+        elif form == "markdown":
             text = render_markdown(document, SUMMARY_BYTES)
         else:
             inside = f"{prefix.strip('/')}/" if prefix.strip("/") else ""

@@ -13,6 +13,13 @@ LONGEST = 300
 PLAIN = frozenset(" .,;()%/+='?-")
 """ASCII that means nothing to Markdown inside a line that begins with our own words."""
 REFERENCES = {code: f"&#{code};" for code in range(128) if not chr(code).isalnum() and chr(code) not in PLAIN}
+HARMLESS = re.compile(
+    r"(?<=[A-Za-z0-9])_(?=[A-Za-z0-9])"  # no emphasis in the middle of a word
+    r"|:(?= [A-Za-z0-9])|(?<=[0-9]):(?=[0-9])"  # no scheme of an address
+    r"|\[(?=-?[0-9])|(?<=[0-9])\](?=$|[ .,;])"  # no link without "](", and no definition of one in a sentence
+    r"|[<>](?==? )"  # no tag
+)
+"""Signs that mean nothing where they stand, and are left as they are so that the raw page can be read."""
 REPLACED = "\ufffd"
 
 
@@ -44,9 +51,14 @@ def log_line(line: str) -> str:
 def markdown_text(text: object, longest: int = LONGEST) -> str:
     """Return ``text`` so that GitHub's Markdown shows it as it is: no markup, no HTML, no link, no mention.
 
-    Everything that could mean something becomes a character reference, which Markdown never takes for markup.
+    Everything that could mean something where it stands becomes a character reference, which Markdown never takes for
+    markup.
     """
-    made = one_line(text, longest).translate(REFERENCES)
+    shown, made, start = one_line(text, longest), "", 0
+    for found in HARMLESS.finditer(shown):
+        made += shown[start : found.start()].translate(REFERENCES) + found.group()
+        start = found.end()
+    made += shown[start:].translate(REFERENCES)
     made = re.sub(r"(?i)w(?=ww)", lambda found: f"&#{ord(found.group())};", made)
     return made.replace("&#64;", "&#64;<!-- -->")  # an empty comment keeps an address or a mention apart
 

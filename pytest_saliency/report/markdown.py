@@ -1,4 +1,4 @@
-"""A run as one page of Markdown: for the job summary of a CI run, a ticket or a mail. Without links or pictures."""
+"""A run as one page of Markdown, for the job summary of a CI run; without links or pictures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_saliency.decide.words import figures
 from pytest_saliency.report.escape import markdown_text
-from pytest_saliency.report.measured import Record, limited, near_limit, number, title_of
+from pytest_saliency.report.measured import MeasureDict, Record, limited, near_limit, number, title_of
 from pytest_saliency.report.terminal import headline_of
 
 ORDER = ("FAIL", "ERROR", "INCONCLUSIVE", "NOT_RUN", "PASS")
@@ -87,8 +88,11 @@ def _release(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(records: Sequence[Record]) -> str:
+    """Return "1 FAIL, 4 PASS"."""
     counted = ((verdict, sum(record["verdict"] == verdict for record in records)) for verdict in ORDER)
-    return ", ".join(f"{count} {_word(verdict)}" for verdict, count in counted if count) or "nothing was shown"
+    return ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in counted if count) or (
+        "nothing was shown"
+    )
 
 
 def _word(verdict: object) -> str:
@@ -126,28 +130,27 @@ def _blocks(document: Mapping[str, Any], records: Sequence[Record]) -> Iterator[
 
 
 def _said(record: Record) -> str:
-    return markdown_text(headline_of({**record, "check": None}), 1000) + _policy(record)
+    said = (headline_of({**record, "check": None}), policy_text(record))
+    return " ".join(markdown_text(text, 1000) for text in said if text)
 
 
-def _policy(record: Record) -> str:
+def policy_text(record: Record) -> str:
+    """Return what the contract makes of a check that does not pass, in brackets; "" for nothing."""
     policy = record.get("policy") or {}
     known = policy.get("known_failure")
     if known:
         state = "expired known failure" if known.get("expired") else "known failure"
-        return f" ({state} until {markdown_text(known.get('expires'))}: {markdown_text(known.get('reason'))})"
-    return " (severity warn: does not fail the run)" if policy.get("severity") == "warn" else ""
+        return f"({state} until {known.get('expires')}: {known.get('reason')})"
+    return "(severity warn: does not fail the run)" if policy.get("severity") == "warn" else ""
 
 
 def _row(record: Record) -> str:
     measures = limited(record)
     observed, limits = [], []
     for measure in measures:
-        interval = measure["interval"]
-        values = (number(measure["estimate"]), number(interval["low"]), number(interval["high"]))
-        estimate, low, high = (f"{value:.3g}" for value in values)
-        observed.append(f"{markdown_text(title_of(measure))} {markdown_text(f'{estimate} [{low}, {high}]')}")
-        side = "|x| <=" if measure["side"] == "abs<=" else str(measure["side"])
-        limits.append(markdown_text(f"{side} {number(measure['limit']):g}"))
+        seen, limit = observed_text(measure)
+        observed.append(f"{markdown_text(title_of(measure))} {markdown_text(seen)}")
+        limits.append(markdown_text(limit))
     decision = record.get("decision") or {}
     verdict = f"**{_word(record['verdict'])}**" if record["verdict"] != "PASS" else _word(record["verdict"])
     cells = (
@@ -159,6 +162,15 @@ def _row(record: Record) -> str:
         markdown_text(decision.get("n", "")),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def observed_text(measure: MeasureDict) -> tuple[str, str]:
+    """Return "0.54 [0.47, 0.61]" and "<= 0.40", with decimals enough to tell each number from the limit."""
+    interval = measure["interval"]
+    values = (measure["estimate"], measure["limit"], interval["low"], interval["high"])
+    estimate, limit, low, high = figures(*map(number, values))
+    side = "|x| <=" if measure["side"] == "abs<=" else str(measure["side"])
+    return f"{estimate} [{low}, {high}]", f"{side} {limit}"
 
 
 def _models(records: Sequence[Record]) -> tuple[str, ...]:
@@ -183,6 +195,11 @@ def _waiver(waiver: Mapping[str, Any]) -> str:
 
 
 def _run(run: Mapping[str, Any]) -> list[str]:
+    return [f"- {word}: {markdown_text(value)}" for word, value in run_rows(run)]
+
+
+def run_rows(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return when, by whom and from what the run was made."""
     git, tester = run.get("git") or {}, run.get("tester") or {}
     changed = git.get("dirty")
     unknown = " (whether with uncommitted changes is unknown)"
@@ -195,7 +212,7 @@ def _run(run: Mapping[str, Any]) -> list[str]:
     ]
     if run.get("merged"):
         rows.append(("merged from", ", ".join(str(part.get("id"))[:8] for part in run["merged"])))
-    return [f"- {word}: {markdown_text(value)}" for word, value in rows]
+    return [(word, str(value)) for word, value in rows]
 
 
 def _fitting(rows: Sequence[str], room: int) -> int:
