@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.evidence.cyclonedx_components import model_ref, number, properties, tested, text
-from pytest_saliency.evidence.instants import read_instant, shown_instant
+from pytest_saliency.evidence.instants import read_day, shown_instant
 from pytest_saliency.evidence.outcome import names_of
 from pytest_saliency.evidence.release import release
 from pytest_saliency.evidence.waivers import check_name
@@ -180,15 +180,15 @@ def _waiver(name: str, waiver: Mapping[str, Any]) -> Part:
         "reviewer": {"name": str(waiver.get("approved_by"))},
     }
     for key in ("created", "expires"):
-        when = instant_or_none(waiver.get(key))
+        when = instant_or_none(waiver.get(key), whole_day=key == "expires")
         if when:
             made[key] = when
     return made
 
 
-def instant_or_none(written: object) -> str | None:
-    """Return an instant as CycloneDX takes it; None where it cannot be read."""
+def instant_or_none(written: object, *, whole_day: bool = False) -> str | None:
+    """Return an instant, or the start or end of a day, as CycloneDX takes it; None where it cannot be read."""
     try:
-        return shown_instant(read_instant(str(written)))
+        return shown_instant(read_day(str(written), whole_day=whole_day))
     except ValueError:
         return None

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 _INSTANT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 EXAMPLE = "2027-01-31T00:00:00Z"
+DAY = "2027-01-31"
 
 
 def read_instant(text: str) -> datetime:
@@ -41,6 +43,29 @@ def read_instant(text: str) -> datetime:
         return datetime(year, month, day, hour, minute, second, micro, tzinfo=UTC)
     except ValueError:
         raise ValueError(f"must be an instant that exists on the calendar; got {text}") from None
+
+
+def read_day(text: str, *, whole_day: bool) -> datetime:
+    """Return what :func:`read_instant` does, and take a plain date as well: a day in UTC.
+
+    A date is the instant at which that day begins, or with ``whole_day`` the one at which it is over.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_instant`.
+    """
+    if _DAY.fullmatch(text) is None:
+        try:
+            return read_instant(text)
+        except ValueError as error:
+            said = str(error)
+            raise ValueError(said.replace(EXAMPLE, f"{EXAMPLE}, or a day, as {DAY}")) from None
+    try:
+        begins = datetime(*(int(part) for part in text.split("-")), tzinfo=UTC)  # type: ignore[arg-type,misc]
+        return begins + timedelta(days=1) if whole_day else begins
+    except (ValueError, OverflowError):
+        raise ValueError(f"must be a day that exists on the calendar; got {text}") from None
 
 
 def shown_instant(instant: datetime) -> str:

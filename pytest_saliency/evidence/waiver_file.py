@@ -21,7 +21,7 @@ from pytest_saliency.contracts.fields import Sha256, Slug, Text
 from pytest_saliency.contracts.loader import MAX_BYTES, Document, Mark, read_document, shown
 from pytest_saliency.contracts.problems import Findings, got, says
 from pytest_saliency.errors import Problem, SaliencyError
-from pytest_saliency.evidence.instants import EXAMPLE, read_instant
+from pytest_saliency.evidence.instants import DAY, EXAMPLE, read_day
 
 FORMAT = 1
 TOP = ("format", "waivers")
@@ -70,8 +70,8 @@ class WaiverSpec(BaseModel):
     risk: Said = Field(description="reference to the risk assessment")
     requested_by: Said = Field(description="who asks")
     approved_by: Said = Field(description="who agrees; another person")
-    created: str = Field(description=f"when it was granted, as {EXAMPLE}")
-    expires: str = Field(description=f"from when on it excuses nothing, as {EXAMPLE}")
+    created: str = Field(description=f"when it was granted, as {EXAMPLE}, or the day, as {DAY}")
+    expires: str = Field(description=f"from when on it excuses nothing, as {EXAMPLE}, or its last day, as {DAY}")
 
     @model_validator(mode="after")
     def _two_people(self) -> Self:
@@ -235,7 +235,7 @@ def _instant(findings: Findings, path: tuple[str | int, ...], written: object, s
     if not isinstance(written, str) or findings.is_broken(path):
         return None  # missing, or of another type: said already
     try:
-        return read_instant(written)
+        return read_day(written, whole_day=path[-1] == "expires")
     except ValueError as error:
         findings.value(path, f"'{path[-1]}' {section} {error}")
         return None

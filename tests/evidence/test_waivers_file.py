@@ -48,7 +48,11 @@ def test_instants_in_utc_are_read_and_never_later_than_written(text: str, instan
         "2026-12-30T23:59:60Z",
         "2026-13-31T23:59:60Z",
         "2026-12-31T23:59:61Z",
-        "2026-12-31",
+        "2026-02-30",
+        "9999-12-31",
+        "0000-01-01",
+        "2026-1-31",
+        "2026-12-31Z",
         "2026-12-31T00:00Z",
         "2026-12-31T00:00:00",
         "2026-12-31 00:00:00Z",
@@ -70,6 +74,29 @@ def test_anything_else_is_unreadable_and_counts_as_expired(text: str) -> None:
     (made,) = assess(read_waivers(file_of(waiver(expires=written)), "w.yaml"), [record()], NOW)
     assert made["state"] == "unreadable"
     assert made["why"].startswith("It counts as expired: 'expires' in waiver 'pilot-site' must be")
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [
+        (datetime(2026, 4, 30, 23, 59, 59, tzinfo=UTC), "invalid"),  # not granted yet
+        (datetime(2026, 5, 1, tzinfo=UTC), "applies"),
+        (datetime(2026, 5, 2, 23, 59, 59, 999999, tzinfo=UTC), "applies"),
+        (datetime(2026, 5, 3, tzinfo=UTC), "expired"),
+    ],
+)
+def test_plain_days_are_whole_days_in_utc(now: datetime, state: str) -> None:
+    waivers = read_waivers(file_of(waiver(created="2026-05-01", expires="2026-05-02")), "w.yaml")
+    (made,) = assess(waivers, [record()], now)
+    assert made["state"] == state, made["why"]
+    assert (made["created"], made["expires"]) == ("2026-05-01", "2026-05-02")
+
+
+def test_a_waiver_may_hold_for_one_day_and_not_for_less() -> None:
+    one = read_waivers(file_of(waiver(created="2026-05-01", expires="2026-05-01")), "w.yaml")
+    assert one.entries[0].problems == ()
+    none = read_waivers(file_of(waiver(created="2026-05-02", expires="2026-05-01")), "w.yaml")
+    assert "'expires' is not after 'created'" in none.entries[0].problems[0].message
 
 
 @given(st.text(max_size=40))

@@ -198,7 +198,7 @@ def manifest() -> Schema:
 
 def waivers() -> Schema:
     """Return the schema of ``saliency-waivers.yaml``."""
-    instant = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+([Zz]|\+00:00)$"}
+    instant = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9:.]+([Zz]|\+00:00))?$"}
     said = {"type": "string", "minLength": 1, "maxLength": 2000, "pattern": r"\S"}
     described = {
         "id": {"type": "string", "pattern": SLUG, "maxLength": 80},
