@@ -17,8 +17,8 @@ from pytest_saliency.evidence.bundle import write_bundle
 from pytest_saliency.records.runfile import read_run, write_run
 from pytest_saliency.report.github import annotation_lines
 from pytest_saliency.report.markdown import render_markdown
-from pytest_saliency.report.text import render_text
 from pytest_saliency.report.merge import merge
+from pytest_saliency.report.text import render_text
 
 RECORDS = [record for record in sample_records() if record["verdict"] != "NOT_RUN"]
 WITHOUT_TORCH = """

@@ -263,7 +263,7 @@ def test_a_row_of_the_table() -> None:
         shown.groups(), (measure["estimate"], measure["interval"]["low"], measure["interval"]["high"]), strict=True
     ):
         assert float(text) == pytest.approx(value, abs=5e-3)
-    assert "<= 0.4" in row[4].split("\n")
+    assert "<= 0.40" in row[4].split("\n")
     assert int(row[5]) == record["decision"]["n"]
 
 
