@@ -15,6 +15,7 @@ from pytest_saliency.errors import SaliencyError
 from pytest_saliency.evidence.attachments import left_out, taken_in
 from pytest_saliency.evidence.canonical import canonical, settled
 from pytest_saliency.evidence.contracts import contract_files
+from pytest_saliency.evidence.deviating import with_derived
 from pytest_saliency.evidence.layout import (
     CASES,
     CONTRACT_SUFFIX,
@@ -99,19 +100,13 @@ def bundle_document(
     else:
         taken = left_out(taken)
     taken["deviations"] = [*(taken.get("deviations") or ()), *problems]
+    original = taken
     taken = without_places(taken, root)
     if case_key is not None:
         taken = with_keyed_ids(taken, case_key)
+    taken = settled(taken)
     # What was replaced in them may differ from what was replaced in the records that they follow from.
-    taken["deviations"] = list(dict.fromkeys((*taken["deviations"], *_untold(taken))))
-    return settled(taken), files, problems
-
-
-def _untold(document: Mapping[str, Any]) -> list[str]:
-    """Return the deviations that follow from the document, which a bundle always tells; a run has them already."""
-    from pytest_saliency.report.document import deviations
-
-    return deviations(document) if "git" in document["run"] else []
+    return {**taken, "deviations": with_derived(taken, original)}, files, problems
 
 
 def document_files(document: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, bytes]:

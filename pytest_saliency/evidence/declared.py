@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 24
 AUTO_LAYERS = ("auto", "penultimate")
-CHANGED = "changed during the run"
 
 
 def check_contracts(folder: Path, document: Mapping[str, Any], same_version: bool, found: Found) -> None:
@@ -226,7 +225,8 @@ def _complete(contract: Contract, digest: str, document: Mapping[str, Any], foun
     }
     absent = [item.name for item in expand(contract) if item.name not in there]
     if absent:
-        found.told.append(f"NOT RUN: contract {contract.slug} declares {', '.join(absent)}, and there is no record.")
+        said = f"contract {contract.slug} declares {', '.join(absent)}, and there is no record"
+        found.add(RESULTS, f"{said}: a run writes one of every check that is declared, NOT_RUN where it did not run")
 
 
 def _days(document: Mapping[str, Any]) -> tuple[date, ...]:

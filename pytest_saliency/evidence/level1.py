@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_saliency import __version__
 from pytest_saliency.evidence.again import check_records, guarded
 from pytest_saliency.evidence.canonical import canonical, parse, settled
 from pytest_saliency.evidence.compared import first_difference
 from pytest_saliency.evidence.declared import check_contracts
+from pytest_saliency.evidence.deviating import derived, unfounded
 from pytest_saliency.evidence.findings import Found
 from pytest_saliency.evidence.folder import content_of, listing
 from pytest_saliency.evidence.intoto import subjects
@@ -31,9 +32,12 @@ from pytest_saliency.evidence.layout import (
     SIGNATURES,
     WAIVERS,
 )
+from pytest_saliency.evidence.level0 import left_behind
 from pytest_saliency.evidence.manifest import Entry
 from pytest_saliency.evidence.rendered import rendered
 from pytest_saliency.evidence.split import cases_lines, data_of, models_of, results_part, run_part
+from pytest_saliency.records.tool import tool_version
+from pytest_saliency.report.merge_runs import instant_of
 
 MAX_BYTES = 1 << 30
 RENDERED = (ATTESTATION, JUNIT, REPORT, BOM)
@@ -45,12 +49,13 @@ def check_numbers(folder: Path, document: Mapping[str, Any]) -> Found:
     """Return what level 1 found in the bundle at ``folder``, which makes up ``document``."""
     found = Found(1)
     written_by = str((document["run"].get("versions") or {}).get("pytest-saliency"))
-    same = written_by == __version__
+    same = written_by == tool_version()
     check_records(document, found)
     guarded(found, RUN, "the parts of the document", lambda: _parts(folder, document, found))
     guarded(found, "contract/", "contracts", lambda: check_contracts(folder, document, same, found))
     guarded(found, RUN, "waivers", lambda: _waivers(folder, document, same, found))
-    guarded(found, RUN, "deviations", lambda: _deviations(document, same, found))
+    guarded(found, RUN, "deviations", lambda: _deviations(folder, document, same, found))
+    guarded(found, RUN, "order", lambda: _order(document, found))
     guarded(found, RESULTS, "attachments", lambda: _attachments(folder, document, found))
     guarded(found, SIGNATURES, "signatures", lambda: _signatures(folder, document, found))
     guarded(found, ATTESTATION, "subjects", lambda: _models(folder, document, found))
@@ -58,7 +63,7 @@ def check_numbers(folder: Path, document: Mapping[str, Any]) -> Found:
         guarded(found, REPORT, "rendering", lambda: _rendered(folder, document, found))
     else:
         found.skipped.append(
-            f"{', '.join(RENDERED)} byte by byte: written by pytest-saliency {written_by}, and this is {__version__}"
+            f"{', '.join(RENDERED)} byte by byte: written by pytest-saliency {written_by}, and this is {tool_version()}"
         )
     return found
 
@@ -147,15 +152,29 @@ def _waivers(folder: Path, document: Mapping[str, Any], same: bool, found: Found
         found.checked.append(f"{len(made)} waivers are judged as at the end of the run")
 
 
-def _deviations(document: Mapping[str, Any], same: bool, found: Found) -> None:
-    from pytest_saliency.report.document import deviations
-
-    if not same or "git" not in document["run"]:
+def _deviations(folder: Path, document: Mapping[str, Any], same: bool, found: Found) -> None:
+    if not same:
         return
     said = document.get("deviations") or []
-    for line in deviations(document):
+    for line in derived(document):
         if line not in said:
             found.add(RUN, f"does not tell this deviation: {line}")
+    for line in unfounded(document, listing(folder).files):
+        found.add(RUN, f"tells a deviation that follows from nothing in it: {line}")
+
+
+def _order(document: Mapping[str, Any], found: Found) -> None:
+    """Check that the run went forward, and that each check of a contract is there once, in the order of a run."""
+    for part in (document["run"], *(document["run"].get("merged") or ())):
+        if instant_of({"id": "", **part}, "finished") < instant_of({"id": "", **part}, "started"):
+            found.add(RUN, f"finished at {part['finished']}, before it started at {part['started']}")
+    nodes = [str(record.get("node")) for record in document["records"]]
+    if nodes != sorted(nodes):
+        found.add(RESULTS, "does not have its records in the order of their nodes")
+    declared = [str(one.get("node")) for one in document["records"] if one.get("contract") is not None]
+    for node, count in Counter(declared).items():
+        if count > 1:
+            found.add(RESULTS, f"has {count} records of {node}, and a check of a contract is decided once")
 
 
 def _attachments(folder: Path, document: Mapping[str, Any], found: Found) -> None:
@@ -179,7 +198,7 @@ def _attachments(folder: Path, document: Mapping[str, Any], found: Found) -> Non
 
 def _signatures(folder: Path, document: Mapping[str, Any], found: Found) -> None:
     for path in listing(folder).files:
-        if path.startswith(f"{SIGNATURES}/"):
+        if path.startswith(f"{SIGNATURES}/") and not left_behind(path):
             envelope = parse(content_of(folder, path, MAX_BYTES))
             statement = parse(base64.b64decode(envelope["payload"], validate=True))
             difference = first_difference(statement["subject"][1:], subjects(document), "subject")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pytest_saliency.evidence.canonical import settled
 from pytest_saliency.evidence.layout import MANIFEST, SIGNATURES
 from pytest_saliency.evidence.manifest import Entry, manifest_of
 from pytest_saliency.evidence.read import read_bundle
-from pytest_saliency.records.record import complete, versions
+from pytest_saliency.records.record import complete, versions, without_result
 
 CONTRACT = """\
 saliency: 1
@@ -52,8 +52,14 @@ def repository(root: Path, text: str = CONTRACT) -> Path:
     return root
 
 
+def declaring(checks: Collection[str]) -> str:
+    """Return the text of the contract with ``checks`` only."""
+    lines = CONTRACT.splitlines(keepends=True)
+    return "".join(line for line in lines if "- {id: " not in line or line.split("id: ")[1].partition(",")[0] in checks)
+
+
 def document_of(root: Path, verdicts: dict[str, str] | None = None, **run: Any) -> dict[str, Any]:
-    """Return the document of a run of the contract below ``root``; ``verdicts``: check -> verdict."""
+    """Return the document of a run of the contract below ``root``; ``verdicts``: check -> verdict, else NOT_RUN."""
     contract = load_contract(root / FILE)
     settings = {one.check: one for one in settings_of(contract, FILE, FILE).values()}
     records = []
@@ -64,6 +70,8 @@ def document_of(root: Path, verdicts: dict[str, str] | None = None, **run: Any) 
         completed = complete({k: v for k, v in drawn.items() if k != "notes"}, settings[check])
         completed["execution"]["versions"] = versions()
         records.append(completed)
+    left = (setting for check, setting in settings.items() if check not in (verdicts or PASSING))
+    records += [without_result(setting, "NOT_RUN", "declared, but not selected") for setting in left]
     made = sample_document(records, **run)
     made["run"]["versions"] = versions()
     copied: dict[str, Any] = json.loads(json.dumps(made))
@@ -71,8 +79,8 @@ def document_of(root: Path, verdicts: dict[str, str] | None = None, **run: Any) 
 
 
 def bundle_of(tmp_path: Path, verdicts: dict[str, str] | None = None, **options: Any) -> Written:
-    """Write a bundle of that document below ``tmp_path`` and return it."""
-    root = repository(tmp_path / "repository")
+    """Write a bundle of that document below ``tmp_path`` and return it; its contract declares no other check."""
+    root = repository(tmp_path / "repository", declaring(verdicts or PASSING))
     return write_bundle(tmp_path / "evidence", document_of(root, verdicts), root=root, **options)
 
 

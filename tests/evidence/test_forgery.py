@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from pytest_saliency.cli import main
 from pytest_saliency.evidence.bundle import write_bundle
 from pytest_saliency.evidence.read import read_bundle
 from pytest_saliency.evidence.verify import verify
 from pytest_saliency.evidence.waivers import assess, load_waivers
+from pytest_saliency.records.runfile import write_run
 
 from .bundles import CONTRACT, FILE, PASSING, Change, bundle_of, copy_of, document_of, repository, rewrite
 from .waiving import file_of, waiver
@@ -128,3 +131,114 @@ def test_a_headline_stays_that_of_its_decision_and_an_errors_names_no_place(tmp_
     for folder, key in (("one", None), ("two", b"k" * 32)):
         back = read_bundle(write_bundle(tmp_path / folder, document, root=root, case_key=key).path).document
         assert record(back, "kept")["headline"] == record(back, "kept")["decision"]["headline"]
+
+
+def without(check: str) -> Change:
+    """Return the deletion of every trace of a check."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["records"] = [one for one in document["records"] if one["check"] != check]
+
+    return change
+
+
+def test_a_deleted_failure_is_no_release(bundle: Path, tmp_path: Path) -> None:
+    found = found_after(bundle, tmp_path, without("kept"))
+    assert [line for line in found if "declares kept, and there is no record" in line], found
+
+
+def test_a_check_that_did_not_run_has_a_record_and_is_no_finding(tmp_path: Path) -> None:
+    root = repository(tmp_path / "repository")
+    report = verify(write_bundle(tmp_path / "e", document_of(root, {"kept": "PASS"}), root=root).path, 1)
+    assert report.findings == ()
+    assert sorted(report.verdicts.values()) == ["NOT_RUN", "NOT_RUN", "PASS"]
+    assert report.exit_code == 3
+
+
+def test_a_deletion_is_not_excused_by_saying_that_the_contract_changed(bundle: Path, tmp_path: Path) -> None:
+    said = f"contract chest ({FILE}) changed during the run; the bundle does not hold what was run."
+
+    def change(document: dict[str, Any]) -> None:
+        without("kept")(document)
+        document["deviations"].append(said)
+
+    found = found_after(bundle, tmp_path, change)
+    assert [line for line in found if "there is no record" in line], found
+    assert [line for line in found if "follows from nothing" in line and said in line], found
+
+
+def test_a_contract_that_did_change_is_told_and_no_finding(tmp_path: Path) -> None:
+    root = repository(tmp_path / "repository")
+    document = document_of(root, {"kept": "PASS"})
+    document["records"] = [one for one in document["records"] if one["verdict"] == "PASS"]
+    document["deviations"] = []
+    (root / FILE).write_text("saliency: 1\n", encoding="utf-8")
+    report = verify(write_bundle(tmp_path / "e", document, root=root).path, 1)
+    assert report.findings == ()
+    assert [line for line in report.skipped if "changed during the run" in line]
+
+
+def _backwards(document: dict[str, Any]) -> None:
+    document["run"] |= {"started": "2030-01-01T00:00:00+00:00", "finished": "2020-01-01T00:00:00+00:00"}
+
+
+def _twice(document: dict[str, Any]) -> None:
+    document["records"].insert(1, copy.deepcopy(document["records"][0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_backwards, "before it started at 2030"),
+        (_twice, "has 2 records of"),
+        (lambda document: document["records"].reverse(), "in the order of their nodes"),
+        (lambda document: document["deviations"].append("No deviations."), "follows from nothing in it: No dev"),
+        (
+            lambda document: document["deviations"].append(
+                "This is the self test of the tool: 9 of 9 known answers came out."
+            ),
+            "follows from nothing in it: This is the self test",
+        ),
+        (
+            lambda document: document["deviations"].append(
+                "The waivers stand as each run assessed them; they were not assessed again when the runs were merged."
+            ),
+            "follows from nothing in it: The waivers stand",
+        ),
+    ],
+)
+def test_a_run_that_no_run_writes_is_found(bundle: Path, tmp_path: Path, change: Change, said: str) -> None:
+    found = found_after(bundle, tmp_path, change)
+    assert [line for line in found if said in line], found
+
+
+def test_merged_runs_are_whole_with_waivers_that_expired_since_and_what_differs_told(tmp_path: Path) -> None:
+    root = repository(tmp_path / "repository")
+    model = record(document_of(root), "kept")["subjects"]["after"]["weights_sha256"]
+    waivers = tmp_path / "w.yaml"
+    waivers.write_bytes(
+        file_of(
+            waiver(
+                check="chest/kept",
+                model=f'"{model}"',
+                bound="{iou_drop: 1.0}",
+                created="2026-03-01T00:00:00Z",
+                expires="2026-03-03T00:00:00Z",
+            )
+        )
+    )
+    for name, verdicts in (("a", {"kept": "FAIL"}), ("b", {"sensitive": "PASS", "faithful": "PASS"})):
+        document = document_of(root, verdicts, id=name * 32)
+        document["run"]["versions"]["torch"] = name
+        write_run(tmp_path / f"{name}.json", document)
+    words = ["merge", *(tmp_path / f"{name}.json" for name in "ab"), "-o", tmp_path / "m.json", "--root", root]
+    words += ["--bundle", tmp_path / "e", "--waivers", waivers]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "e").iterdir()
+    assert findings(folder) == []
+    merged = read_bundle(folder).document
+    assert [row["state"] for row in merged["waivers"]] == ["applies"]  # at the end of the runs, long ago
+    assert [line for line in merged["deviations"] if line.startswith("The version of torch differs")]
+    rewrite(folder, lambda document: document["deviations"].append("The commit differs between the runs: no."))
+    assert [line for line in findings(folder) if "follows from nothing" in line]

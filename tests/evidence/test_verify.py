@@ -315,12 +315,6 @@ def test_a_file_that_is_missing_from_a_new_manifest_is_found(changed: Path, name
     assert name in {finding.file for finding in verify(changed, 1).findings}
 
 
-def test_a_check_that_has_no_record_is_told(tmp_path: Path) -> None:
-    report = verify(bundle_of(tmp_path, {"kept": "PASS"}).path, 1)
-    assert report.findings == ()
-    assert any(line.startswith("NOT RUN") and "sensitive, faithful" in line for line in report.told)
-
-
 def test_another_release_compares_what_it_can_and_says_so(changed: Path) -> None:
     def older(document: dict[str, Any]) -> None:
         document["run"]["versions"]["pytest-saliency"] = "0.0.1"
