@@ -5,6 +5,7 @@ Exit codes: 0 all is well, 1 something was found or cannot be done, 2 the comman
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -50,6 +51,8 @@ class _Sentences(click.Group):
             return super().invoke(ctx)
         except SaliencyError as error:
             raise click.ClickException(str(error)) from None
+        except BrokenPipeError:  # `... | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise click.ClickException(f"{error.filename or 'a file'}: {reason}") from None

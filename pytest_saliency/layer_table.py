@@ -40,8 +40,8 @@ def layer_table(model: str, size: tuple[int, ...], num_classes: int | None, resh
         raise
     except Exception as error:  # the user's module may raise anything
         raise SubjectError(
-            f"model {model} failed on an input of {spelled}: {_first_line(error)}. Another size is given with --input, as"
-            " 1x28x28 for small grey images."
+            f"model {model} failed on an input of {spelled}: {_first_line(error)}. --input gives another"
+            " size, as 1x28x28 for small grey images."
         ) from None
     if not found:
         raise SubjectError(f"model {model} has no layer with a spatial grid larger than 1x1 at input {spelled}.")

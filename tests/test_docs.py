@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fixtures.records import sample_document, sample_record, sample_records, with_gallery
-from pytest_saliency import __version__
 from pytest_saliency.cli import main
 from pytest_saliency.evidence import layout
 from pytest_saliency.evidence.bundle import write_bundle
@@ -22,6 +21,7 @@ from pytest_saliency.evidence.release import release
 from pytest_saliency.evidence.waivers import STATES
 from pytest_saliency.records.hashing import to_json
 from pytest_saliency.records.runfile import write_run
+from pytest_saliency.records.tool import tool_version
 from pytest_saliency.report.document import deviations
 from pytest_saliency.report.summary import VERDICTS
 from tests.shell_words import commands_in, problem_of
@@ -99,7 +99,7 @@ def bundle_of(folder: Path, verdict: str) -> Path:
     document = sample_document([sample_record("no_semantic_drift", verdict)])
     del document["records"][0]["source"]  # there is no contract beside it
     document["records"][0] |= {"source": None, "contract": None, "contract_sha256": None, "policy": {}}
-    document["run"]["versions"]["pytest-saliency"] = __version__
+    document["run"]["versions"]["pytest-saliency"] = tool_version()
     document["deviations"] = deviations(document)
     return write_bundle(folder / "evidence", document, root=folder).path
 
@@ -248,7 +248,7 @@ def test_signing_as_the_page_says(folder: Path) -> None:
         if line.startswith("openssl "):
             subprocess.run([openssl, *line.split()[1:]], cwd=folder, check=True, capture_output=True)
     bundle = bundle_of(folder, "FAIL")
-    sign, verify = commands_in(blocks[1])
+    sign, verify = commands_in(blocks[2])
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
     unsigned = cli(*[bundle if word.startswith("evidence/") else word for word in verify[1:]])
     assert unsigned.exit_code == 4
@@ -259,3 +259,20 @@ def test_signing_as_the_page_says(folder: Path) -> None:
     assert "Q. Manager" in told.output
     assert "approved for release" in told.output
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_signing_with_a_password_as_the_page_says(folder: Path) -> None:
+    pytest.importorskip("securesystemslib")
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl")
+    blocks = re.findall(r"```sh\n(.*?)```", text_of("signing.md"), flags=re.DOTALL)
+    (make,) = (line for line in blocks[1].splitlines() if "-aes-256-cbc" in line)
+    subprocess.run([openssl, *make.split()[1:], "-pass", "pass:two words"], cwd=folder, check=True, capture_output=True)
+    bundle = bundle_of(folder, "PASS")
+    (sign,) = (words for words in commands_in(blocks[3]) if words[0] == "pytest-saliency")
+    words = [str(bundle) if word.startswith("evidence/") else word for word in sign[1:]]
+    done = CliRunner().invoke(main, words, env={"KEY_PASSWORD": "two words"})
+    assert done.exit_code == 0, done.output
+    wrong = CliRunner().invoke(main, words, env={"KEY_PASSWORD": "other words"})
+    assert (wrong.exit_code, "the password is wrong" in wrong.output) == (1, True), wrong.output

@@ -31,7 +31,11 @@ def write(document: Mapping[str, Any], config: pytest.Config) -> list[str]:
         case_key=case_key(option_text(config, "case-key")),
         waivers=waivers if waivers.is_file() else None,
     )
-    return [f"evidence bundle {written.id} written to {written.path}", *written.problems]
+    lines = [f"evidence bundle {written.id} written to {written.path}", *written.problems]
+    others = [name for name in ("json", "html") if option_path(config, name)]
+    if option_text(config, "case-key") and others:
+        lines.append(f"ids of cases are keyed in the bundle alone; the {' and '.join(others)} of this run name them")
+    return lines
 
 
 def case_key(variable: str | None) -> bytes | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pytest_saliency.records.tool import tool_version
+
 FORMAT = 2
-PACKAGES = ("pytest-saliency", "pytest", "torch", "torchvision", "numpy", "scipy")
+PACKAGES = ("pytest", "torch", "torchvision", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,8 @@ def without_result(setting: Setting, verdict: str, headline: str) -> dict[str, A
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on, without importing them."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "pytest-saliency": tool_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            if name == "pytest-saliency":
-                from pytest_saliency import __version__
-
-                found[name] = __version__
     return found

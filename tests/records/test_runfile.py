@@ -78,7 +78,7 @@ def test_git_commit_and_dirtiness(tmp_path: Path) -> None:
     clean = {"commit": commit, "dirty": False, "changed": [], "untracked": 0}
     assert git_state(tmp_path) == clean
     (tmp_path / "new").write_text("x")
-    assert git_state(tmp_path) == {**clean, "untracked": 1}, "a report of an earlier run changes nothing that is tracked"
+    assert git_state(tmp_path) == {**clean, "untracked": 1}, "a report of an earlier run is not a change"
     git("add", "new")
     assert git_state(tmp_path) == {**clean, "dirty": True, "changed": ["new"]}
 

@@ -178,7 +178,7 @@ def deviations(first: Document, second: Document) -> list[str]:
 def test_other_packages_commits_and_testers_are_deviations() -> None:
     first, second = shards([0], [1])
     second["run"]["versions"] = {**second["run"]["versions"], "torch": "2.7.0"}
-    second["run"]["git"] = {"commit": "e" * 40, "dirty": True}
+    second["run"]["git"] = {"commit": "e" * 40, "dirty": True, "changed": ["toy.py"], "untracked": 3}
     second["run"]["tester"] = None
     merged = merge([first, second])
     said = "\n".join(merged["deviations"])
@@ -186,7 +186,12 @@ def test_other_packages_commits_and_testers_are_deviations() -> None:
     assert f"{'e' * 40} in run bbbbbbbb" in said
     assert "The work tree had uncommitted changes in run bbbbbbbb" in said
     assert "Nobody is named as tester of run bbbbbbbb" in said
-    assert merged["run"]["git"] == {"commit": f"{first['run']['git']['commit']} | {'e' * 40}", "dirty": True}
+    assert merged["run"]["git"] == {
+        "commit": f"{first['run']['git']['commit']} | {'e' * 40}",
+        "dirty": True,
+        "changed": ["toy.py"],
+        "untracked": 3,
+    }
     assert merged["run"]["tester"]["name"] == "A. Tester"
     assert merged["run"]["versions"]["torch"] == "2.6.0 | 2.7.0"
     assert "numpy" not in said

@@ -36,7 +36,7 @@ def accounting(record: Record) -> dict[str, Any] | None:
         "undefined": undefined,
         "classes": _by(everyone, "label", names, record) or _declared(cases),
         "groups": _by(everyone, "group", {}, record),
-        "clusters": len(set(everyone["cluster"])) if everyone.get("cluster") else None,
+        "clusters": len(set((record.get("per_image") or {}).get("cluster") or ())) or None,
     }
 
 
@@ -50,6 +50,16 @@ def undefined_maps(record: Record) -> list[dict[str, Any]]:
         for status, count in sorted(Counter(map(str, statuses)).items()):
             if status != "ok":
                 rows.append({"which": which, "why": status, "meaning": MEANINGS.get(status, ""), "count": count})
+    changed = sum(map(bool, (record.get("per_image") or {}).get("prediction_changed") or ()))
+    if changed:
+        rows.append(
+            {
+                "which": "repeat",
+                "why": "prediction changed",
+                "meaning": "a slightly paler copy of the image is predicted as another class",
+                "count": changed,
+            }
+        )
     return rows
 
 
