@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import builtins
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -172,17 +173,22 @@ def test_keys_that_cannot_be_used_give_a_sentence(folder: Path) -> None:
     for private, password, said in (
         (closed, None, "no password was given"),
         (good, b"secret", "a key that has none"),
-        (closed, b"wrong", "cannot be read"),
-        (b"no key", None, "cannot be read"),
-        (public, None, "cannot be read"),
+        (closed, b"wrong", r"the password is wrong, or the file is damaged\.$"),
+        (b"no key", None, r"cannot be read; it must be Ed25519 or ECDSA in PEM \(PKCS#8\)\.$"),
+        (public, None, r"^this is the public key; give the private one\.$"),
     ):
         with pytest.raises(SigningError, match=said):
             sign_bundle(folder, private, name="J", meaning="m", at=AT, password=password)
     for name, meaning in (("", "m"), ("J", " "), ("J\nK", "m"), ("J", "x" * 501)):
         with pytest.raises(SigningError, match="must be one line"):
             sign_bundle(folder, good, name=name, meaning=meaning, at=AT)
-    with pytest.raises(SigningError, match="holds no public key"):
-        verify(folder, 0, keys=[Key("x.pem", b"no key")])
+    for content, said in (
+        (b"no key", "x.pem holds no public key in PEM; it must be Ed25519 or ECDSA in PEM."),
+        (good, "x.pem is the private key; give the public one, which 'openssl pkey -pubout' makes."),
+        (closed, "x.pem is the private key; give the public one, which 'openssl pkey -pubout' makes."),
+    ):
+        with pytest.raises(SigningError, match=f"^{re.escape(said)}$"):
+            verify(folder, 0, keys=[Key("x.pem", content)])
     assert not (folder / "signatures").exists()
     sign_bundle(folder, closed, name="J", meaning="m", at=AT, password=b"secret")
     assert verify(folder, 0).whole
