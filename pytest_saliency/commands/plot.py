@@ -17,7 +17,8 @@ import click
     "-o",
     "--output",
     "folder",
-    required=True,
+    default="plots",
+    show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write into; it is made where it is missing.",
 )

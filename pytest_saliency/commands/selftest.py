@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     help="Folder for an evidence bundle of the self test, and its records as JSON; nothing there is overwritten.",
 )
 @click.option("--tester", metavar="NAME", help="Who answers for this self test, as the records say it.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only what is not as expected, and the result.")
-def selftest(output: Path | None, tester: str | None, quiet: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Show every known answer, not only what is not as expected.")
+def selftest(output: Path | None, tester: str | None, verbose: bool) -> None:
     """Run known answers on the CPU: closed-form maps, planted evidence, a shortcut, intervals, waivers, tampering.
 
-    Everything it needs is in the package. Exit code 0 where all came out, 1 where something did not.
+    Prints a line for each part, and what is not as expected. Everything it needs is in the package. Exit code 0 where
+    all came out, 1 where something did not.
     """
     try:
         from pytest_saliency.evidence.selftest.run import run_selftest
@@ -35,7 +36,7 @@ def selftest(output: Path | None, tester: str | None, quiet: bool) -> None:
     def tell(part: str, items: list[Item]) -> None:
         click.echo(f"{part}: {sum(i.ok for i in items)} of {len(items)} ok, {sum(i.seconds for i in items):.1f} s")
         for item in items:
-            if not (quiet and item.ok):
+            if verbose or not item.ok:
                 click.echo(f"  {'ok' if item.ok else 'WRONG':<5}  {item.name}")
                 click.echo(f"         expected {item.expected}; got {item.got}")
 

@@ -203,7 +203,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, outcome: run.Outcome) -> run.Outcome:
 
 
 def test_the_command_prints_a_table_and_writes_a_bundle_that_verifies(tmp_path: Path, quick: run.Outcome) -> None:
-    done = CliRunner().invoke(main, ["selftest", "-o", str(tmp_path / "out")])
+    done = CliRunner().invoke(main, ["selftest", "-v", "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "  ok     case of 12 images for their two highest classes\n         expected the closed form" in done.output
     assert f"{len(quick.items)} known answers in {quick.seconds:.1f} s: all ok" in done.output
@@ -219,6 +219,20 @@ def test_the_command_prints_a_table_and_writes_a_bundle_that_verifies(tmp_path: 
     assert "is there already and is not changed" in again.output
 
 
+def test_the_command_prints_one_line_for_a_part_that_is_as_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = (Item("maps", "case", "one", "one", True, 0.25), Item("maps", "gradcam", "two", "two", True, 0.25))
+
+    def good(tell: Callable[[str, list[Item]], None], tester: str | None) -> run.Outcome:
+        tell("maps", list(items))
+        return run.Outcome(items, {}, 1.0)
+
+    monkeypatch.setattr(run, "run_selftest", good)
+    told = ["maps: 2 of 2 ok, 0.5 s", "2 known answers in 1.0 s: all ok"]
+    assert CliRunner().invoke(main, ["selftest"]).stdout.splitlines() == told
+    every = CliRunner().invoke(main, ["selftest", "--verbose"]).stdout.splitlines()
+    assert every[1:3] == ["  ok     case", "         expected one; got one"]
+
+
 def test_the_command_fails_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch, outcome: run.Outcome) -> None:
     bad = Item("maps", "case", "one", "another", False)
 
@@ -227,7 +241,7 @@ def test_the_command_fails_where_something_is_wrong(monkeypatch: pytest.MonkeyPa
         return run.Outcome((outcome.items[0], bad), outcome.document, 1.0)
 
     monkeypatch.setattr(run, "run_selftest", broken)
-    done = CliRunner().invoke(main, ["selftest", "--quiet"])
+    done = CliRunner().invoke(main, ["selftest"])
     assert done.exit_code == 1
     told = "  WRONG  case\n         expected one; got another\n2 known answers in 1.0 s: 1 WRONG\n"
     assert done.output.startswith("maps: 1 of 2 ok, ")

@@ -42,6 +42,13 @@ def test_every_plot_is_a_file_and_the_same_bytes_again(tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in sorted((tmp_path / "plots").iterdir())} == first
 
 
+def test_without_a_folder_they_go_to_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(written(tmp_path, sample_document([sample_record("class_sensitive", "PASS")])))
+    assert done.exit_code == 0, done.output
+    assert {path.parent.name for path in tmp_path.rglob("*.svg")} == {"plots"}
+
+
 def test_a_file_says_which_check_it_is_of_and_its_verdict(tmp_path: Path) -> None:
     call(written(tmp_path, sample_document()), "-k", "EIGENCAM", "-o", tmp_path / "plots")
     (blur, mean) = sorted((tmp_path / "plots").iterdir())
