@@ -17,6 +17,7 @@ from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
     from pytest_saliency.engine.maps import Maps
@@ -43,6 +44,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import rows_of
     from pytest_saliency.measure.pairs import compare
     from pytest_saliency.measure.regions import region_size
 
@@ -93,6 +95,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     )
     with watch.stage("decide"):
         made = decision(parameters, numbers)
+    cases = common.case_record(one, kept)
 
     def caption(i: int) -> list[str]:
         name = one.cases.class_name
@@ -112,9 +115,9 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
-        cases=common.case_record(one, kept),
+        cases=cases,
         numbers=numbers,
-        worst=common.worst_rows(one, kept, between, {"agreement": between}),
+        worst=rows_of(ranked(parameters, numbers), numbers, cases["class_names"]),
         execution=common.execution_record(explained, watch.seconds),
         gallery=Gallery(
             one,
@@ -151,3 +154,11 @@ def decision(parameters: ClassSensitiveParameters, numbers: Numbers) -> Decision
         seed=numbers.seed,
     )
     return numbers.noted(made)
+
+
+def ranked(parameters: ClassSensitiveParameters, numbers: Numbers) -> Ranked:
+    """Return the images by the agreement of their two maps, from the numbers of a run or of a record."""
+    from pytest_saliency.checks.worst import Ranked
+
+    between = numbers.column("agreement")
+    return Ranked(between, {"agreement": between})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,6 @@ from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.errors import CasesError, MethodError
 
-WORST = 8  # images named and drawn for a check
 SAME_CLUSTER = "another image of the same cluster"
 
 Floats = NDArray[np.float64]
@@ -214,26 +213,6 @@ def everyone(explained: Mapping[str, Explained], kept: Kept, mask: NDArray[np.bo
         made[f"predicted{tail}"] = [int(subject.predicted[i]) for i in order]
         made[f"correct{tail}"] = [bool(subject.correct[i]) for i in order]
     return made
-
-
-def worst_order(badness: Floats) -> list[int]:
-    """Return positions from worst to best; NaN, an unusable map, is worst, and -inf is left out."""
-    filled = np.where(np.isnan(badness), np.inf, badness)
-    return [int(i) for i in np.argsort(-filled, kind="stable") if filled[i] > -np.inf]
-
-
-def worst_rows(
-    explained: Explained, kept: Kept, badness: Floats, columns: Mapping[str, Sequence[float] | Floats]
-) -> list[dict[str, Any]]:
-    """Return a row for each of the worst images: id, label, values."""
-    return [
-        {
-            "id": explained.cases.ids[kept.indices[i]],
-            "label": explained.cases.class_name(explained.cases.labels[kept.indices[i]]),
-            "values": {title: float(values[i]) for title, values in columns.items()},
-        }
-        for i in worst_order(badness)[:WORST]
-    ]
 
 
 def layer_maps(kept: Kept, **maps: Maps) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,24 +155,6 @@ def readouts(
         "iou_drop_range": max(known) - min(known) if known else None,
         "cause": "magnitude only, cause not identified",
     }
-
-
-def badness(values: Mapping[str, Floats], limits: Mapping[str, float]) -> Floats:
-    """Return how far each image is beyond the declared limits; the largest excess counts."""
-    rooms = {
-        "max_iou_drop": ("iou_drop", 1.0),
-        "max_displacement": ("displacement", 1.0),
-        "min_correlation": ("correlation", -1.0),
-        "max_concentration_change": ("concentration_change", 1.0),
-    }
-    rows = []
-    for name, (column, sign) in rooms.items():
-        if name in limits:
-            value = np.abs(values[column]) if column == "concentration_change" else sign * values[column]
-            rows.append(value - sign * limits[name])
-    if not rows:
-        return values["iou_drop"]
-    return np.asarray(np.max(np.stack(rows), axis=0))
 
 
 def _mean(column: Floats) -> float | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.decide.faithful import SwapBlock
     from pytest_saliency.engine.explained import Explained
@@ -107,6 +108,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import rows_of
     from pytest_saliency.decide.faithful import make_blocks
 
     one = explained["model"]
@@ -157,12 +159,9 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     numbers = Numbers.made(columns, common.everyone(explained, kept, mask, "not correct"), inputs, seed)
     with watch.stage("decide"):
         made = decision(parameters, numbers)
-    undefined = ~own.ok[kept.indices]
-    advantage = np.full(len(kept.indices), np.nan)
-    grouped = _grouped(parameters, numbers, blocks)
-    for b, block in enumerate(blocks):
-        advantage[list(block)] = np.mean([grouped[fill][b].advantages() for fill in fills], axis=0)
-    badness = np.where(np.isnan(advantage) & ~undefined, -np.inf, -advantage)
+    order = ranked(parameters, numbers)
+    advantage = order.shown["advantage"]
+    cases = common.case_record(one, kept, repeats)
 
     def caption(i: int) -> list[str]:
         return [
@@ -180,15 +179,15 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"model": one.identity()},
-        cases=common.case_record(one, kept, repeats),
+        cases=cases,
         numbers=numbers,
-        worst=common.worst_rows(one, kept, badness, {"advantage": advantage}),
+        worst=rows_of(order, numbers, cases["class_names"]),
         execution={
             **common.execution_record(explained, watch.seconds),
             "planned_images": planned,
             "scored_images": scored.images + sum(found.images for found in drawn.values()),
         },
-        gallery=Gallery(one, kept, badness, (own,), ("map",), caption, f"{check}: {made.verdict}, {own.method}"),
+        gallery=Gallery(one, kept, order.badness, (own,), ("map",), caption, f"{check}: {made.verdict}, {own.method}"),
         maps=lambda: common.layer_maps(kept, top1=own),
     )
 
@@ -226,6 +225,25 @@ def decision(parameters: FaithfulParameters, numbers: Numbers) -> Decision:
     if numbers.inputs["curves"] is not None:
         made = replace(made, readouts={**made.readouts, "curves": numbers.inputs["curves"]})
     return numbers.noted(made)
+
+
+def ranked(parameters: FaithfulParameters, numbers: Numbers) -> Ranked:
+    """Return the images by how little their own region matters more than others'; one in no block is not judged.
+
+    From the numbers of a run or of a record. The advantage is the mean over the fills.
+    """
+    import numpy as np
+
+    from pytest_saliency.checks.worst import Ranked
+    from pytest_saliency.decide.faithful import make_blocks
+
+    status = np.asarray(numbers.per_image["status"])
+    blocks = make_blocks(_classes(parameters, np.asarray(numbers.per_image["class"], dtype=np.int64)), numbers.seed)
+    grouped = _grouped(parameters, numbers, blocks)
+    advantage = np.full(len(status), np.nan)
+    for b, block in enumerate(blocks):
+        advantage[list(block)] = np.mean([grouped[fill][b].advantages() for fill in parameters.fill], axis=0)
+    return Ranked(np.where(np.isnan(advantage) & (status == "ok"), -np.inf, -advantage), {"advantage": advantage})
 
 
 def _classes(parameters: FaithfulParameters, predicted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_saliency.checks.common import WORST, Floats, Kept, worst_order
+from pytest_saliency.checks.common import Floats, Kept
+from pytest_saliency.checks.worst import WORST, order_of
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 
@@ -43,7 +44,7 @@ class Gallery:
 
     def chosen(self) -> list[tuple[int, str]]:
         """Return positions in ``kept`` with why each is shown: the worst, then percentiles of the defined ones."""
-        worst = worst_order(self.badness)[:WORST]
+        worst = order_of(self.badness)[:WORST]
         picked = [(i, f"worst {place}") for place, i in enumerate(worst, start=1)]
         defined = [int(i) for i in np.argsort(self.badness, kind="stable") if np.isfinite(self.badness[i])]
         for percent in reversed(PERCENTILES):
@@ -57,7 +58,7 @@ class Gallery:
         """Write the worst images as one PNG and return where; None if there are none."""
         from pytest_saliency.report.pictures import PictureRow, write_sheet
 
-        rows = worst_order(self.badness)[:WORST]
+        rows = order_of(self.badness)[:WORST]
         if not rows:
             return None
         made = [PictureRow(self._image(i), self._maps(i), tuple(self.caption(i))) for i in rows]

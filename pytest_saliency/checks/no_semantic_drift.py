@@ -18,6 +18,7 @@ from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
 
@@ -68,12 +69,11 @@ class NoSemanticDriftParameters(Parameters):
 
 def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameters, check: str) -> Result:
     """Compare the maps of two subjects over the same cases, and decide."""
-    import numpy as np
-
     from pytest_saliency.checks import common, drift
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import rows_of
     from pytest_saliency.measure.regions import region_size
 
     before, after = explained["before"], explained["after"]
@@ -109,18 +109,14 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     )
     with watch.stage("decide"):
         made = decision(parameters, numbers)
-    titles = {
-        "IoU": 1.0 - values["iou_drop"],
-        "displacement": values["displacement"],
-        "correlation": values["correlation"],
-    }
-    badness = drift.badness(values, _limits(parameters))
+    order = ranked(parameters, numbers)
+    cases = common.case_record(before, kept)
 
     def caption(i: int) -> list[str]:
         return [
             before.cases.ids[rows[i]],
             before.cases.class_name(int(a.classes[rows[i]])),
-            *(f"{title} {column[i]:.2f}" for title, column in titles.items()),
+            *(f"{title} {column[i]:.2f}" for title, column in order.shown.items()),
         ]
 
     return Result(
@@ -132,14 +128,14 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         decision=made,
         parameters=parameters.model_dump(mode="json"),
         subjects={"before": before.identity(), "after": after.identity()},
-        cases=common.case_record(before, kept),
+        cases=cases,
         numbers=numbers,
-        worst=common.worst_rows(before, kept, np.asarray(badness), titles),
+        worst=rows_of(order, numbers, cases["class_names"]),
         execution=common.execution_record(explained, watch.seconds),
         gallery=Gallery(
             before,
             kept,
-            badness,
+            order.badness,
             (a, b),
             ("map before", "map after"),
             caption,
@@ -178,6 +174,36 @@ def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decisio
         seed=numbers.seed,
     )
     return numbers.noted(made)
+
+
+def ranked(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Ranked:
+    """Return the images by how far each is beyond the declared limits; the largest excess counts.
+
+    From the numbers of a run or of a record.
+    """
+    import numpy as np
+
+    from pytest_saliency.checks.worst import Ranked
+
+    rooms = {
+        "max_iou_drop": ("iou_drop", 1.0),
+        "max_displacement": ("displacement", 1.0),
+        "min_correlation": ("correlation", -1.0),
+        "max_concentration_change": ("concentration_change", 1.0),
+    }
+    limits, rows = _limits(parameters), []
+    for name, (column, sign) in rooms.items():
+        if name in limits:
+            given = numbers.column(column)
+            value = np.abs(given) if column == "concentration_change" else sign * given
+            rows.append(value - sign * limits[name])
+    drop = numbers.column("iou_drop")
+    shown = {
+        "IoU": 1.0 - drop,
+        "displacement": numbers.column("displacement"),
+        "correlation": numbers.column("correlation"),
+    }
+    return Ranked(np.asarray(np.max(np.stack(rows), axis=0)) if rows else drop, shown)
 
 
 def _limits(parameters: NoSemanticDriftParameters) -> dict[str, float]:

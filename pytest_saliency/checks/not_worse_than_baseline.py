@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_saliency.checks.numbers import Numbers, Table
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.records.baseline_entry import Entry, Stored
 
@@ -97,6 +98,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
     from pytest_saliency.checks.baseline_gallery import gallery_against
     from pytest_saliency.checks.compared import compared_columns
     from pytest_saliency.checks.numbers import Numbers, seed_of
+    from pytest_saliency.checks.worst import rows_of
 
     refuse_other_cases(entry, result.cases)
     refuse_other_meaning(entry, result.kind, result.parameters)
@@ -131,7 +133,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
     seed = seed_of(parameters, str(result.cases["unordered_digest"]), check)
     numbers = Numbers.made(columns, everyone, inputs, seed)
     made = decision(parameters, numbers)
-    badness = worst_of(parameters, numbers)
+    order = ranked(parameters, numbers)
     measured = result.maps
     return replace(
         result,
@@ -141,13 +143,13 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
         parameters=parameters.model_dump(mode="json"),
         cases=_cases(result, everyone["fate"]),
         numbers=numbers,
-        worst=_worst_rows(parameters, numbers, badness, result),
+        worst=rows_of(order, numbers, result.cases.get("class_names") or {}),
         maps=None if measured is None else lambda: {name: values[pairs.now] for name, values in measured().items()},
         gallery=gallery_against(
             result,
             stored,
             pairs,
-            badness,
+            order.badness,
             lambda i: _lines(parameters, numbers, i),
             f"{check}: {made.verdict}, {result.method}, then and now",
         ),
@@ -304,13 +306,19 @@ def _differences(entry: Entry, result: Result) -> list[str]:
     return found
 
 
-def worst_of(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> NDArray[np.float64]:
-    """Return (n,) by how much each image became worse, in units of its limit; the largest of all measures counts."""
+def ranked(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> Ranked:
+    """Return the images by how much each became worse, in units of its limit; the largest of all measures counts."""
     import numpy as np
 
-    rows = [values / parameters.max_worsening[name.partition("[")[0]] for name, values in _changes(parameters, numbers)]
-    made: NDArray[np.float64] = np.max(np.stack(rows), axis=0)
-    return made
+    from pytest_saliency.checks.worst import Ranked
+
+    changes = _changes(parameters, numbers)
+    rows = [values / parameters.max_worsening[name.partition("[")[0]] for name, values in changes]
+    shown = {}
+    for name, _ in changes:
+        shown[f"{name} then"] = numbers.column(f"then_{name}")
+        shown[f"{name} now"] = numbers.column(name)
+    return Ranked(np.asarray(np.max(np.stack(rows), axis=0)), shown)
 
 
 def _changes(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> list[tuple[str, NDArray[np.float64]]]:
@@ -323,24 +331,6 @@ def _changes(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> li
             measure = measure_of(parameters.of_kind, name)
             found.append((name, worsening(measure, name, numbers.column(name), numbers.column(f"then_{name}"))[2]))
     return found
-
-
-def _worst_rows(
-    parameters: NotWorseThanBaselineParameters, numbers: Numbers, badness: NDArray[np.float64], result: Result
-) -> list[dict[str, Any]]:
-    from pytest_saliency.checks.common import WORST, worst_order
-
-    limited = [name for name, _ in _changes(parameters, numbers)]
-    rows = []
-    for i in worst_order(badness)[:WORST]:
-        label = numbers.per_image["label"][i]
-        values = {}
-        for name in limited:
-            values[f"{name} then"] = numbers.per_image[f"then_{name}"][i]
-            values[f"{name} now"] = numbers.per_image[name][i]
-        shown = str(label) if result.gallery is None else result.gallery.explained.cases.class_name(label)
-        rows.append({"id": numbers.per_image["id"][i], "label": shown, "values": values})
-    return rows
 
 
 def _lines(parameters: NotWorseThanBaselineParameters, numbers: Numbers, i: int) -> list[str]:

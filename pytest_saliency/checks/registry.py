@@ -16,6 +16,7 @@ from pytest_saliency.checks.parameters import Parameters
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
     from pytest_saliency.engine.explained import Explained
 
@@ -60,6 +61,12 @@ class Kind:
         work: Any = import_module(f"pytest_saliency.checks.{self.name}").decision
         decision: Decision = work(parameters, numbers)
         return decision
+
+    def ranked(self, parameters: Parameters, numbers: Numbers) -> Ranked:
+        """Return how bad each kept image is, from the same numbers; torch stays out."""
+        work: Any = import_module(f"pytest_saliency.checks.{self.name}").ranked
+        made: Ranked = work(parameters, numbers)
+        return made
 
 
 KINDS: Mapping[str, Kind] = {
