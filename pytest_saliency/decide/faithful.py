@@ -6,8 +6,9 @@ above ``min_advantage``, and every comparison with another method holds. FAIL: f
 
 Inverting the swap test takes every image's advantage to be one and the same. Where advantages vary between images, its
 bounds are too narrow (wrong PASS of 10-13 % at alpha 0.05 in simulation), so a second leg has to agree: the sign-flip
-permutation test of the images' own advantages about the margin. Both legs must reject, on either side, and the bounds
-shown are the wider ones. Masks that blocks share make the second leg conservative, never liberal.
+permutation test of the images' own advantages about the margin, which Hall's transformation for skewness has to
+confirm (compare.py, which tells what they assume and what was seen). All must reject, on either side, and the bounds
+shown are the widest ones. Masks that blocks share make the second leg conservative, never liberal.
 
 "For any" asks several questions at once, so the FAIL alarms of one check are adjusted together by Holm: a check
 whose fills and comparisons all hold is failed with probability at most alpha. The bounds shown are unadjusted.
@@ -75,8 +76,8 @@ def decide(
         The advantage that must be exceeded, in log-odds.
     against
         For every other method and fill the pair (own, other) of (n,) score drops by the own region, on the same
-        images, NaN where a map is undefined. An undefined pair counts as the largest observed difference against
-        the method for PASS and in favour of it for FAIL.
+        images, NaN where a map is undefined. A missing drop counts as large, against the method for PASS and in
+        favour of it for FAIL, as the largest seen (``compare.extremes``), so it can help neither.
     max_disadvantage
         How much smaller the mean drop may be than the other method's; ``None``: it must be larger.
     softmax_drop
@@ -117,7 +118,7 @@ def decide(
         effects[measure.name] = measure.estimate / measure.sd if measure.sd > 0.0 else math.nan
         detectable[f"{measure.name} above the margin (approximate)"] = spread
     limit = 0.0 if max_disadvantage is None else -max_disadvantage
-    thin = False
+    thin, unpaired = False, 0
     for method, fills in (against or {}).items():
         for fill, (own_drop, other_drop) in fills.items():
             measure, leg, spread, paired, asked = _comparison(method, fill, own_drop, other_drop, limit, alpha, seed)
@@ -127,6 +128,7 @@ def decide(
             detectable[f"{measure.name} above the margin (approximate)"] = spread
             readouts[f"paired_t {measure.name}"] = paired
             thin = thin or measure.undefined / measure.n > max_undefined
+            unpaired = max(unpaired, measure.undefined)
     adjusted = holm({name: 1.0 if entry.p_fail is None else entry.p_fail for name, entry in measures.items()})
     shown = {name: entry for name, entry in measures.items() if adjusted[name] < alpha}
     share = len(lost) / n
@@ -144,6 +146,13 @@ def decide(
             f"{words.several(len(lost), 'undefined image')} counted with the row's smallest drop for PASS and the"
             " largest for FAIL, and their random regions the other way"
         )
+    if unpaired:
+        notes.append(
+            f"up to {words.several(unpaired, 'image')} without a map of this or of another method: for PASS the missing"
+            " score drop counts as large as the largest seen on any image, against this method, and the difference as"
+            " at least the limit and the largest difference seen; for FAIL the other way round"
+        )
+    notes.append(compare.ASSUMES)
     if blocked:
         notes.append(f"undefined images exceed {words.percent(max_undefined)}, which blocks PASS")
     return Decision(
@@ -253,7 +262,7 @@ def _advantage(
         name=f"advantage[{fill}]",
         title=f"advantage with {fill} (log-odds)",
         estimate=estimate,
-        interval=_wider(_inverted(worst, best, alpha), _inverted(spread_worst, spread_best, alpha)),
+        interval=_wider(worst, best, spread_worst, spread_best, alpha),
         limit=min_advantage,
         side=">",
         n=int(own.size),
@@ -278,26 +287,40 @@ def _advantage(
         legs.append(Leg(f"margin[{fill}]", statement, p_margin, p_margin < alpha, estimate, low))
     statement = (
         f"with {fill}, the advantage is above {min_advantage:g} log-odds although it varies between images"
-        " (sign-flip permutation test)"
+        " (sign-flip permutation test and Hall's transformation)"
     )
     legs.append(Leg(f"images[{fill}]", statement, p_images, p_images < alpha, estimate, low))
-    errors = [reference.standard_error(reference.estimate()) for reference in (worst, spread_worst)]
+    errors = [worst.standard_error(worst.estimate()), spread_worst.standard_error()]
     return measure, legs, power.normal_gap(max(errors), alpha), ask
 
 
-def _between_images(blocks: Sequence[SwapBlock], side: Literal["worst", "best"], margin: float, seed: int) -> Reference:
-    """Return the sign-flip reference of the images' advantages, undefined images at their worst or best."""
+def _between_images(
+    blocks: Sequence[SwapBlock], side: Literal["worst", "best"], margin: float, seed: int
+) -> compare.MeanReference:
+    """Return the reference of the mean of the images' advantages, undefined images at their worst or best."""
     advantages = []
     for block in blocks:
         matrix = block.with_own(side, margin)
         own = np.diag(matrix)
         advantages.append(own - (matrix.sum(axis=1) - own) / (len(own) - 1))
-    return compare.sign_flip_reference(np.concatenate(advantages), seed)
+    usable = defined(np.concatenate([block.advantages() for block in blocks]))
+    return compare.mean_reference(np.concatenate(advantages), seed, usable)
 
 
-def _wider(one: Interval, other: Interval) -> Interval:
-    kind = f"{one.method} and sign flips between images, the wider"
-    return Interval(min(one.low, other.low), max(one.high, other.high), one.level, kind)
+def _wider(
+    worst: Reference,
+    best: Reference,
+    spread_worst: compare.MeanReference,
+    spread_best: compare.MeanReference,
+    alpha: float,
+) -> Interval:
+    kind = "all permutations" if worst.exact else f"{DRAWS:,} permutations"
+    return Interval(
+        min(worst.lower(alpha), spread_worst.lower(alpha)),
+        max(best.upper(alpha), spread_best.upper(alpha)),
+        1.0 - alpha,
+        f"inverted permutation test ({kind}), sign flips between images and Hall's transformation, the wider",
+    )
 
 
 def _comparison(
@@ -319,9 +342,8 @@ def _comparison(
             n=int(differences.size),
             needed=needed,
         )
-    largest = float(np.max(np.abs(seen))) if seen.size else 0.0
-    worst = compare.sign_flip_reference(np.where(np.isnan(differences), -largest, differences), seed)
-    best = compare.sign_flip_reference(np.where(np.isnan(differences), largest, differences), seed)
+    most, least = compare.extremes(mine, theirs, limit)
+    worst, best = compare.mean_reference(least, seed, seen), compare.mean_reference(most, seed, seen)
 
     def ask(by: float) -> tuple[float, float]:
         return worst.p_greater(limit - by), best.p_less(limit - by)
@@ -333,7 +355,7 @@ def _comparison(
         name=name,
         title=f"score drop beyond {method}'s with {fill} (log-odds)",
         estimate=estimate,
-        interval=_inverted(worst, best, alpha),
+        interval=Interval(worst.lower(alpha), best.upper(alpha), 1.0 - alpha, worst.method),
         limit=limit,
         side=">",
         n=int(differences.size),
@@ -344,19 +366,14 @@ def _comparison(
     )
     leg = Leg(
         name,
-        f"with {fill}, {wanted} than {method} on the same images (sign-flip permutation)",
+        f"with {fill}, {wanted} than {method} on the same images (sign-flip permutation and Hall's transformation)",
         p_pass,
         p_pass < alpha,
         estimate,
         measure.interval.low,
     )
-    spread = power.normal_gap(worst.standard_error(worst.estimate()), alpha)
+    spread = power.normal_gap(worst.standard_error(), alpha)
     return measure, leg, spread, compare.paired_t(seen), ask
-
-
-def _inverted(worst: Reference, best: Reference, alpha: float) -> Interval:
-    kind = "all permutations" if worst.exact else f"{DRAWS:,} permutations"
-    return Interval(worst.lower(alpha), best.upper(alpha), 1.0 - alpha, f"inverted permutation test ({kind})")
 
 
 def _judged(measure: Measure, legs: Sequence[Leg], failed: bool) -> Measure:

@@ -4,11 +4,14 @@ The worsening of an image is what its number became minus what it was, turned so
 one-sided upper bound of the mean worsening is at most the limit, for every limit. FAIL when the lower bound of one is
 above it; these alarms are adjusted together by Holm. Numbers with a range are bounded by betting (means.py) on the
 range of their difference; the advantage of faithfulness has none and is bounded by inverting the sign-flip permutation
-test (compare.py).
+test together with Hall's transformation for skewness (compare.py, which tells what they assume and what was seen).
 
 An image that is undefined now counts with the worst number there is for PASS and with the best for FAIL. One that was
 undefined then could have been anything: it counts as if it had been at its best for PASS, at its worst for FAIL.
-Without a range, such an image takes the largest difference that was seen, up or down.
+Without a range there is no worst number. The largest size that was seen on any image, then or now, stands in for it on
+either side, and the worsening of such an image is never below the limit, nor below the largest change that was seen
+(``compare.extremes``). So a lost map cannot help PASS even if no other image changed, and costs the more, the more
+evidence it carried before; how many may be lost at all is said by ``max_undefined``, as for every other measure.
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from pytest_saliency.decide import compare, means, power, words
 from pytest_saliency.decide.bootstrap import bca_mean
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
 from pytest_saliency.decide.holm import holm
-from pytest_saliency.decide.reference import DRAWS, Reference
 from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, reachable
 from pytest_saliency.decide.values import (
     FloatArray,
@@ -77,7 +79,9 @@ class Question:
         """What it is called in words."""
         return f"mean worsening of {self.measure.called(self.column)}"
 
-    def p_values(self, limit: float, references: tuple[Reference, Reference] | None) -> tuple[float, float]:
+    def p_values(
+        self, limit: float, references: tuple[compare.MeanReference, compare.MeanReference] | None
+    ) -> tuple[float, float]:
         """Return the p-values of "the mean worsening is above ``limit``" (for PASS) and "it is at most" (for FAIL)."""
         if self.ends is None:
             assert references is not None
@@ -88,21 +92,20 @@ class Question:
             means.p_above(means.canonical(self.best, self.seed), low, high, limit, self.alpha),
         )
 
-    def references(self) -> tuple[Reference, Reference] | None:
-        """Return the sign-flip references for PASS and FAIL; None where there is a range to bet on."""
+    def references(self) -> tuple[compare.MeanReference, compare.MeanReference] | None:
+        """Return the references of the mean for PASS and FAIL; None where there is a range to bet on."""
         if self.ends is not None:
             return None
-        worst = compare.sign_flip_reference(self.worst, self.seed)
+        worst = compare.mean_reference(self.worst, self.seed, self.seen)
         same = bool(np.array_equal(self.worst, self.best))
-        return worst, worst if same else compare.sign_flip_reference(self.best, self.seed)
+        return worst, worst if same else compare.mean_reference(self.best, self.seed, self.seen)
 
-    def interval(self, references: tuple[Reference, Reference] | None) -> Interval:
+    def interval(self, references: tuple[compare.MeanReference, compare.MeanReference] | None) -> Interval:
         """Return both one-sided bounds of the mean worsening."""
         if self.ends is None:
             assert references is not None
-            kind = "all sign flips" if references[0].exact else f"{DRAWS:,} sign flips"
             low, high = references[1].lower(self.alpha), references[0].upper(self.alpha)
-            return Interval(low, high, 1.0 - self.alpha, f"inverted permutation test ({kind})")
+            return Interval(low, high, 1.0 - self.alpha, references[0].method)
         return Interval(
             means.lower_bound(means.canonical(self.best, self.seed), *self.ends, self.alpha),
             means.upper_bound(means.canonical(self.worst, self.seed), *self.ends, self.alpha),
@@ -118,11 +121,11 @@ class Question:
             return compare.smallest_n(self.alpha)
         return means.smallest_n_below(0.0, *self.ends, self.limit, self.alpha)
 
-    def gap(self, references: tuple[Reference, Reference] | None) -> float:
+    def gap(self, references: tuple[compare.MeanReference, compare.MeanReference] | None) -> float:
         """Return the smallest room to the limit that could be told with 80 % power at this n, about."""
         if self.ends is None:
             assert references is not None
-            return power.normal_gap(references[0].standard_error(references[0].estimate()), self.alpha)
+            return power.normal_gap(references[0].standard_error(), self.alpha)
         return power.betting_gap(self.worst.size, sd_of(self.seen), self.ends[1] - self.ends[0], self.alpha)
 
 
@@ -242,7 +245,11 @@ def decide(
             "worsening": {question.column: _spread(question.seen, alpha, seed) for question in asked},
             "p_fail_holm": adjusted,
         },
-        notes=(*_notes(gates, lost), *notes, *sensitivity.notes(verdict)),
+        notes=(
+            *_notes(gates, lost, all(question.ends is not None for question in asked)),
+            *notes,
+            *sensitivity.notes(verdict),
+        ),
         alpha=alpha,
         seed=seed,
         within_tolerance=sensitivity,
@@ -250,9 +257,12 @@ def decide(
 
 
 def worsening(
-    measure: Compared, column: str, now: npt.ArrayLike, then: npt.ArrayLike
+    measure: Compared, column: str, now: npt.ArrayLike, then: npt.ArrayLike, limit: float = 0.0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return (n,) how much worse every image became: undefined ones at the worst, at the best, and NaN."""
+    """Return (n,) how much worse every image became: undefined ones at the worst, at the best, and NaN.
+
+    ``limit`` is the worsening that undefined images must not seem to stay below, for measures without a range.
+    """
     after = measure.badness(column, np.asarray(now, dtype=np.float64))
     before = measure.badness(f"{column} of the baseline", np.asarray(then, dtype=np.float64))
     same_length(column, after, f"{column} of the baseline", before.size)
@@ -263,9 +273,7 @@ def worsening(
         most = np.where(lost_now, worst, after) - np.where(lost_then, best, before)
         least = np.where(lost_now, best, after) - np.where(lost_then, worst, before)
         return most, least, seen
-    known = defined(seen)
-    largest = float(np.max(np.abs(known))) if known.size else 0.0
-    return np.where(np.isnan(seen), largest, seen), np.where(np.isnan(seen), -largest, seen), seen
+    return *compare.extremes(after, before, limit), seen
 
 
 def _questions(
@@ -305,7 +313,7 @@ def _question(
     seed: int,
 ) -> Question:
     measure = measure_of(kind, column)
-    most, least, seen = worsening(measure, column, now, then)
+    most, least, seen = worsening(measure, column, now, then, limit)
     same_length(column, seen, "the images kept", units.images)
     known = ~np.isnan(seen)
     return Question(
@@ -399,7 +407,7 @@ def _lost(
 def _sensitivity(
     verdict: Verdict,
     asked: Sequence[Question],
-    references: Mapping[str, tuple[Reference, Reference] | None],
+    references: Mapping[str, tuple[compare.MeanReference, compare.MeanReference] | None],
     region: int | None,
     blocked: bool,
     alpha: float,
@@ -446,14 +454,22 @@ def _spread(seen: FloatArray, alpha: float, seed: int) -> dict[str, object]:
     }
 
 
-def _notes(gates: Gates, lost: int) -> list[str]:
+def _notes(gates: Gates, lost: int, ranged: bool) -> list[str]:
     notes = ["FAIL alarms of all limits are adjusted together (Holm); bounds are unadjusted"]
     if gates.left:
         notes.append(
             f"{words.several(gates.left, 'image')} of the baseline's {gates.baseline} left: not kept now, so not"
             " compared; if the model became worse on just these, it does not show here"
         )
-    if lost:
+    if lost and ranged:
         notes.append(f"{words.several(lost, 'undefined image')} counted as the worst value for PASS, the best for FAIL")
+    elif lost:
+        notes.append(
+            f"{words.several(lost, 'undefined image')}: there is no worst value without a range, so for PASS a missing"
+            " number counts as bad as the largest size seen on any image, then or now, and the change as at least the"
+            " limit and the largest change seen; for FAIL the other way round"
+        )
+    if not ranged:
+        notes.append(compare.ASSUMES)
     notes += gates.sentences()
     return notes

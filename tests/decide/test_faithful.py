@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_saliency.decide import faithful, rates
+from pytest_saliency.decide import compare, faithful, rates
 from pytest_saliency.decide.decision import Decision, NotAttainable
 from pytest_saliency.decide.faithful import SwapBlock, make_blocks
 from pytest_saliency.decide.verdict import Verdict
@@ -166,6 +166,26 @@ def test_undefined_pairs_count_against_the_method_for_pass() -> None:
     )
     own[1] = np.nan
     assert decide(blocks, against=pairs).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_lost_map_is_no_tie_with_another_method_that_equals_this_one(side: int) -> None:
+    blocks = {"blur": blocks_of(world(np.random.default_rng(0), 1.0))}
+    drops = np.linspace(1.0, 3.0, 24)
+    pair = (drops.copy(), drops.copy())
+    equal = decide(blocks, against={"gradcam": {"blur": pair}}, max_disadvantage=0.1)
+    assert equal.verdict is Verdict.PASS
+    assert compare.ASSUMES in equal.notes
+    pair[side][0] = np.nan
+    lost = decide(blocks, against={"gradcam": {"blur": pair}}, max_disadvantage=0.1)
+    assert lost.verdict is Verdict.INCONCLUSIVE
+    # The first image's drop is 1; a missing one is 3 against this method: -3 of its own, or 3 of the other's.
+    measure = lost.measures["against[gradcam,blur]"]
+    filled = np.zeros(24)
+    filled[0] = -3.0 - 1.0 if side == 0 else 1.0 - 3.0
+    low = decide(blocks, against={"gradcam": {"blur": (filled, np.zeros(24))}}).measures["against[gradcam,blur]"]
+    assert measure.interval.low == pytest.approx(low.interval.low)
+    assert any("up to 1 image without a map of this or of another method" in note for note in lost.notes)
 
 
 def test_what_cannot_pass_is_refused_with_the_number_needed() -> None:
