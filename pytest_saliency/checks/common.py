@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_saliency.checks.fates import SAME_CLUSTER
 from pytest_saliency.decide.decision import NotAttainable
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.errors import CasesError, MethodError
-
-SAME_CLUSTER = "another image of the same cluster"
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

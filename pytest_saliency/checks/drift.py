@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytest_saliency.checks.common import Floats, Indices, Kept
+from pytest_saliency.checks.fates import WHY as WHY
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.engine.methods.names import GRADIENT_METHODS
@@ -22,11 +23,6 @@ from pytest_saliency.measure.performance import accuracy, macro_auc_of
 if TYPE_CHECKING:
     from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
 
-WHY = {
-    "both_correct": "not correct in both",
-    "same_prediction": "another prediction after",
-    "all": "left out",
-}
 LOW_MARGIN = 0.25  # the share of images, least certain before, that forms the low-margin slice
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytest_saliency.checks.changes import ChangedScores, noise_of, told, untouched_scores
-from pytest_saliency.checks.common import SAME_CLUSTER, Floats, Kept
+from pytest_saliency.checks.common import Floats, Kept
+from pytest_saliency.checks.fates import SAME_CLUSTER, drawn_of_clusters
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.explained import Explained
@@ -87,16 +88,9 @@ def one_per_cluster(explained: Explained, kept: Kept, seed: int) -> tuple[Kept, 
     clusters = explained.cases.clusters
     if clusters is None:
         return kept, {}
-    order = Stream(seed, "cluster").permutation(len(kept.indices))
-    seen: set[str] = set()
-    chosen: list[int] = []
-    for position in order:
-        cluster = clusters[kept.indices[position]]
-        if cluster not in seen:
-            seen.add(cluster)
-            chosen.append(int(position))
+    chosen = drawn_of_clusters([clusters[i] for i in kept.indices], seed)
     left_out = len(kept.indices) - len(chosen)
-    indices = kept.indices[sorted(chosen)]
+    indices = kept.indices[chosen]
     return Kept(indices, kept.total, kept.dropped), {SAME_CLUSTER: left_out} if left_out else {}
 
 

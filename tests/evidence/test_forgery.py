@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from fixtures.records import sample_record, sample_records
+from pytest_saliency.checks.numbers import Numbers, decide_again
+from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.checks.worst import rows_of
 from pytest_saliency.cli import main
+from pytest_saliency.engine.methods.names import resolves_to
 from pytest_saliency.evidence.bundle import write_bundle
+from pytest_saliency.evidence.canonical import settled
+from pytest_saliency.evidence.columns import about_images, about_results
 from pytest_saliency.evidence.read import read_bundle
 from pytest_saliency.evidence.verify import verify
 from pytest_saliency.evidence.waivers import assess, load_waivers
@@ -241,3 +248,117 @@ def test_merged_runs_are_whole_with_waivers_that_expired_since_and_what_differs_
     assert [line for line in merged["deviations"] if line.startswith("The version of torch differs")]
     rewrite(folder, lambda document: document["deviations"].append("The commit differs between the runs: no."))
     assert [line for line in findings(folder) if "follows from nothing" in line]
+
+
+def _decided(one: dict[str, Any]) -> None:
+    """Make the decision of a forged record again, so that it follows from its numbers."""
+    one["decision"] = settled(decide_again(one).to_dict())
+    for key in ("verdict", "headline", "seed", "kind"):
+        one[key] = one["decision"][key]
+
+
+def _dropped(document: dict[str, Any]) -> None:
+    """Leave out images that speak against the model, as not correct, in every column and count."""
+    one = record(document, "kept")
+    table, everyone = one["per_image"], one["everyone"]
+    gone = {row["id"] for row in one["worst"]}
+    rows = [i for i, name in enumerate(table["id"]) if name not in gone]
+    one["per_image"] = {name: [column[i] for i in rows] for name, column in table.items()}
+    everyone["fate"] = [
+        "not correct in both" if name in gone else fate
+        for name, fate in zip(everyone["id"], everyone["fate"], strict=True)
+    ]
+    dropped = one["cases"]["dropped"]
+    one["cases"]["kept"] -= len(gone)
+    dropped["not correct in both"] = dropped.get("not correct in both", 0) + len(gone)
+    _ranked(one)
+    _decided(one)
+
+
+def _dropped_with_flags(document: dict[str, Any]) -> None:
+    _dropped(document)
+    everyone = record(document, "kept")["everyone"]
+    everyone["correct_after"] = [
+        correct and fate == "kept" for correct, fate in zip(everyone["correct_after"], everyone["fate"], strict=True)
+    ]
+    _decided(record(document, "kept"))
+
+
+def _ranked(one: dict[str, Any]) -> None:
+    kind, numbers = KINDS[one["kind"]], Numbers.of(one)
+    ranked = kind.ranked(kind.parameters(**one["criterion"]), numbers)
+    one["worst"] = rows_of(ranked, numbers, one["cases"]["class_names"])
+
+
+def _worst_values(document: dict[str, Any]) -> None:
+    row = record(document, "kept")["worst"][0]
+    row["values"] = dict.fromkeys(row["values"], 0.0)
+
+
+def _region(document: dict[str, Any]) -> None:
+    one = record(document, "sensitive")
+    one["inputs"]["region"] = 100000
+    _decided(one)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_dropped, "fate["),
+        (_dropped_with_flags, "correct is where the prediction is the label"),
+        (_worst_values, "worst[0].values"),
+        (lambda document: record(document, "kept").update(worst=[]), "worst has 0 entries"),
+        (lambda document: record(document, "faithful")["worst"].reverse(), "worst[0]"),
+        (lambda document: record(document, "sensitive")["worst"][0].update(label="hidden"), "worst[0].label"),
+        (_region, "inputs.region is 100000"),
+        (lambda document: record(document, "kept")["method"].update(name="gradcam"), "says method 'gradcam'"),
+        (lambda document: record(document, "sensitive")["method"].update(name="case[shared_only]"), "says method"),
+    ],
+)
+def test_what_follows_from_the_tables_is_made_again(bundle: Path, tmp_path: Path, change: Change, said: str) -> None:
+    found = found_after(bundle, tmp_path, change)
+    assert [line for line in found if said in line], found
+
+
+@pytest.mark.parametrize("other", ["class", "draw"])
+def test_another_image_of_a_patient_is_no_draw(other: str) -> None:
+    one = sample_record("faithful", clusters=True, n=120)
+    assert about_images(one) == []
+    everyone = one["everyone"]
+    fates, clusters = everyone["fate"], everyone["cluster"]
+    place = fates.index("another image of the same cluster")
+    kept = next(i for i, fate in enumerate(fates) if fate == "kept" and clusters[i] == clusters[place])
+    if other == "draw":
+        fates[place], fates[kept] = fates[kept], fates[place]
+    else:
+        fates[place] = "not correct"
+    assert [line for line in about_images(one) if line.startswith("fate[")]
+
+
+@pytest.mark.parametrize("record", sample_records(), ids=lambda one: f"{one['check']}-{one['verdict']}")
+def test_records_of_every_kind_follow_from_their_numbers(record: dict[str, Any]) -> None:
+    if record["decision"] is not None:
+        assert [*about_images(record), *about_results(record)] == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "resolved", "fits"),
+    [
+        ("case", "case[logits:3]", True),
+        ("case", "case[explicit]", True),
+        ("case[elementwise]", "case[soft:1,elementwise]", True),
+        ("case", "case[logits:3,elementwise]", False),
+        ("case[elementwise]", "case[logits:3]", False),
+        ("case", "gradcam", False),
+        ("gradcam", "gradcam[logits:3]", False),
+        ("scorecam[channels:64]", "scorecam[channels:64]", True),
+        ("scorecam[channels:64]", "scorecam[channels:8]", False),
+        ("random_model", "random_model[gradcam]", True),
+        ("random", "random", True),
+        ("ours", "ours", True),
+        ("ours", "ours2", False),
+        ("maps:mine", "maps:mine", True),
+    ],
+)
+def test_a_method_is_named_as_the_engine_names_it(declared: str, resolved: str, fits: bool) -> None:
+    assert resolves_to(declared, resolved) is fits

@@ -29,6 +29,9 @@ VARIANTS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
 }
 """What may stand in the brackets of each method; each at most once."""
 
+CONTRAST = re.compile(r"explicit|(?:logits|confusion|similar_weights|soft):[1-9]\d*")
+"""How a contrast set is named in the brackets of the method that uses it."""
+
 
 @dataclass(frozen=True, order=True)
 class MethodName:
@@ -75,6 +78,31 @@ def parse_method(text: str) -> MethodName | None:
             raise MethodError(f"method {text!r}: {what}; {base!r} has {', '.join(known)}.{hint}{contrast}")
         found[key] = word
     return MethodName(base, tuple(found[key] for key in known if key in found))
+
+
+def resolves_to(declared: str, resolved: str) -> bool:
+    """Tell whether maps of the method ``declared`` are named ``resolved`` in a record.
+
+    A contrastive method names its contrast set first, a control the maps that it is made of; all others, and methods
+    that are not built in, are named as they are declared.
+
+    Raises
+    ------
+    MethodError
+        ``declared`` is no method, as :func:`parse_method` says.
+    """
+    method = parse_method(declared)
+    if method is None:
+        return resolved == declared
+    base, bracket, rest = resolved.partition("[")
+    if base != method.base or (bracket and not rest.endswith("]")):
+        return False
+    words = rest.removesuffix("]").split(",") if bracket else []
+    if base == "case" and words and CONTRAST.fullmatch(words[0]):
+        words = words[1:]
+    if base in CONTROLS and words == ["gradcam"]:
+        words = []
+    return sorted(words) == sorted(method.variants)
 
 
 def _bracket_problem(rest: str) -> str | None:

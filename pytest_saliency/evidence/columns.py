@@ -1,0 +1,76 @@
+"""What a record says of its images beside the decision: fates, worst images, size of regions, each made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from pytest_saliency.evidence.canonical import settled
+from pytest_saliency.evidence.compared import first_difference, only_rounding
+
+Record = Mapping[str, Any]
+
+MEASURED = ("class_sensitive", "faithful", "no_semantic_drift")
+COMPARED = "not_worse_than_baseline"
+SHARE = {"class_sensitive": "top_k", "no_semantic_drift": "top_fraction"}
+
+
+def about_images(record: Record) -> list[str]:
+    """Return a sentence for everything in the tables that does not follow from the rest of them."""
+    from pytest_saliency.checks.fates import correct_of
+
+    everyone = record["everyone"]
+    found = []
+    for name, column in correct_of(everyone).items():
+        difference = first_difference(list(everyone[name]), column, name)
+        if difference is not None:
+            found.append(f"{difference}: correct is where the prediction is the label")
+    difference = _fates(record)
+    return [*found, f"{difference}, as keep, predictions and clusters give it"] if difference else found
+
+
+def _fates(record: Record) -> str | None:
+    from pytest_saliency.checks.fates import KEPT, SAME_CLUSTER, fates_of, wanted
+
+    everyone, criterion = record["everyone"], record["criterion"]
+    said = list(everyone["fate"])
+    if record["kind"] in MEASURED:
+        return first_difference(said, fates_of(record["kind"], criterion, everyone, int(record["seed"], 16)), "fate")
+    if record["kind"] != COMPARED:
+        return None
+    from pytest_saliency.checks.not_worse_than_baseline import LEFT, NOT_THERE
+    from pytest_saliency.checks.registry import KINDS
+
+    # Which of the images that the measuring check kept the baseline knows is not in this record.
+    measured: Any = KINDS[criterion["of_kind"]].parameters(**criterion["of_criterion"])
+    mask, why = wanted(criterion["of_kind"], measured.keep, everyone)
+    free = {KEPT, LEFT, NOT_THERE, *((SAME_CLUSTER,) if "cluster" in everyone else ())}
+    made = [fate if one and fate in free else KEPT if one else why for one, fate in zip(mask, said, strict=True)]
+    return first_difference(said, made, "fate")
+
+
+def about_results(record: Record) -> list[str]:
+    """Return a sentence for everything else in a decided record that does not follow from its numbers."""
+    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.registry import KINDS
+    from pytest_saliency.checks.worst import rows_of
+
+    kind = KINDS[record["kind"]]
+    ranked = kind.ranked(kind.parameters(**record["criterion"]), Numbers.of(record))
+    made = settled(rows_of(ranked, Numbers.of(record), record["cases"].get("class_names") or {}))
+    said = list(record.get("worst") or ())
+    difference = first_difference(said, made, "worst")
+    found = [f"{difference}, as the numbers give it"] if difference and not only_rounding(said, made) else []
+    return [*found, *_region(record)]
+
+
+def _region(record: Record) -> list[str]:
+    from pytest_saliency.measure.region_size import region_size
+
+    share, size = SHARE.get(record["kind"]), record["inputs"].get("size")
+    if share is None or size is None:  # without a size the regions lie on the layer's grid, which no record names
+        return []
+    made = region_size(float(record["criterion"][share]), prod(int(side) for side in size))
+    said = record["inputs"].get("region")
+    return [] if said == made else [f"inputs.region is {said!r}, and {share} of size {size} gives {made}"]
