@@ -31,7 +31,7 @@ from pytest_saliency.errors import SaliencyError
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The repository that level 3 runs in (default: the current folder).",
+    help="The repository that level 3 runs in (default: the current folder, if the contracts are there).",
 )
 @click.pass_context
 def verify(
@@ -45,7 +45,8 @@ def verify(
     """Verify the evidence bundle in the folder BUNDLE.
 
     Exit codes: 0 it is whole and every check says PASS, 3 it is whole but a check did not pass (waived or not), 4 it
-    was tampered with or is no bundle, 2 the command was used wrongly.
+    was tampered with, is another bundle or not signed as asked for, or is no bundle, 5 it is whole but level 3 could
+    not repeat it in --root, 2 the command was used wrongly.
     """
     from pytest_saliency.evidence.dsse import Key
     from pytest_saliency.evidence.told import lines_of

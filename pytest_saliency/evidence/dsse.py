@@ -26,6 +26,8 @@ PAYLOAD = "application/vnd.in-toto+json"
 SIGNATURE = "urn:pytest-saliency:signature:v1"
 KINDS = ("ed25519", "ecdsa")
 MAX_ENVELOPE = 1 << 20
+PRIVATE_MARK, PUBLIC_MARK = b"PRIVATE KEY-----", b"-----BEGIN PUBLIC KEY-----"
+KIND_OF_KEY = "it must be Ed25519 or ECDSA in PEM"
 MISSING = "signing and verifying signatures needs securesystemslib: pip install 'pytest-saliency[sign]'."
 
 
@@ -112,7 +114,8 @@ def check_signatures(
         lines.append(f"{signed.name}, {signed.time}: {signed.meaning} (key {signed.keyid[:16]}, {state})")
     for keyid, name in wanted.items():
         if keyid not in held:
-            found.add(SIGNATURES, f"no valid signature by {name} (key {keyid[:16]})")
+            said = f"no valid signature by {name} (key {keyid[:16]})"
+            found.add(SIGNATURES, said, f"NOT SIGNED BY {name}")
     return lines
 
 
@@ -193,8 +196,12 @@ def _public(pem: bytes) -> Any:
 
     try:
         made = SSlibKey.from_crypto(load_pem_public_key(pem))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SigningError(f"holds no public key in PEM that can be used: {error}") from None
+    except UnsupportedAlgorithm:
+        raise SigningError(f"holds a public key of a kind that cannot be used; {KIND_OF_KEY}") from None
+    except (ValueError, TypeError):
+        if PRIVATE_MARK in pem:
+            raise SigningError("is the private key; give the public one, which 'openssl pkey -pubout' makes") from None
+        raise SigningError(f"holds no public key in PEM; {KIND_OF_KEY}") from None
     if made.keytype not in KINDS:
         raise SigningError(f"is a key of type {made.keytype}; use Ed25519 or ECDSA")
     return made
@@ -209,12 +216,22 @@ def _signer(private: bytes, password: bytes | None) -> Any:
     try:
         signer = CryptoSigner(load_pem_private_key(private, password))
     except TypeError:
-        given = "no password was given" if password is None else "a password was given for a key that has none"
+        given = (
+            "it has a password, and no password was given (--password-env)"
+            if password is None
+            else "a password was given for a key that has none"
+        )
         raise SigningError(f"the private key cannot be opened: {given}.") from None
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise SigningError(
-            f"the private key cannot be read: {error}. It must be Ed25519 or ECDSA in PEM (PKCS#8)."
-        ) from None
+    except UnsupportedAlgorithm:
+        raise SigningError(f"the private key is of a kind that cannot be used; {KIND_OF_KEY}.") from None
+    except ValueError:
+        if PUBLIC_MARK in private:
+            raise SigningError("this is the public key; give the private one.") from None
+        if password is not None and PRIVATE_MARK in private:
+            raise SigningError(
+                "the private key cannot be opened: the password is wrong, or the file is damaged."
+            ) from None
+        raise SigningError(f"the private key cannot be read; {KIND_OF_KEY} (PKCS#8).") from None
     if signer.public_key.keytype not in KINDS:
         raise SigningError(f"the private key is of type {signer.public_key.keytype}; use Ed25519 or ECDSA.")
     return signer

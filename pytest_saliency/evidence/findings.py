@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+TAMPERED = "TAMPERED WITH"
+OTHER_BUNDLE = "NOT THE BUNDLE ASKED FOR"
+
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was written: found at which level, in which file, and what."""
+    """Something that is not as it was written: found at which level, in which file, and what.
+
+    ``headline``: what a bundle with this finding alone is called.
+    """
 
     level: int
     file: str
     what: str
+    headline: str = TAMPERED
 
     def __str__(self) -> str:
         return f"level {self.level}: {self.file}: {self.what}"
@@ -21,7 +28,9 @@ class Finding:
 class Found:
     """Collects findings of one level, and sentences about what was checked and what was not.
 
-    ``checked`` says what holds, ``skipped`` what was not checked and why, ``told`` what is neither.
+    ``checked`` says what holds, ``skipped`` what was not checked and why, ``told`` what is neither. ``unrepeated``
+    says what could not be run again, ``unlike`` in what the repository at hand is not the one of the run: both leave
+    the bundle as it is.
     """
 
     level: int
@@ -29,7 +38,9 @@ class Found:
     checked: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    unrepeated: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
 
-    def add(self, file: str, what: str) -> None:
+    def add(self, file: str, what: str, headline: str = TAMPERED) -> None:
         """Note that ``file`` is not as it was written."""
-        self.findings.append(Finding(self.level, file, what))
+        self.findings.append(Finding(self.level, file, what, headline))

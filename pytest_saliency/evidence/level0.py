@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_saliency.evidence.dsse import Key, check_signatures
-from pytest_saliency.evidence.findings import Found
+from pytest_saliency.evidence.findings import OTHER_BUNDLE, Found
 from pytest_saliency.evidence.folder import FileError, Listing, content_of, entry_of, listing
 from pytest_saliency.evidence.layout import FORMAT, MANIFEST, REQUIRED, SIGNATURES, UNKNOWN, role_of
 from pytest_saliency.evidence.manifest import Entry, bundle_id, manifest_of
 from pytest_saliency.evidence.read import BundleError, parsed
 
 MAX_MANIFEST = 1 << 28
-SHOWN = 20
+ADVICE = "; Finder and Explorer leave such files: delete it and verify again"
+LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that Finder and Explorer leave in folders that somebody looks into."""
 
 
 def check_bytes(folder: Path, expected_id: str | None, keys: Sequence[Key]) -> tuple[Found, str | None, list[str]]:
@@ -29,29 +31,45 @@ def check_bytes(folder: Path, expected_id: str | None, keys: Sequence[Key]) -> t
     except FileError as error:
         found.add(".", f"{folder.name or folder} {error}")
         return found, None, []
-    for path, what in seen.odd.items():
-        found.add(path, f"is {what}; no bundle holds one")
     try:
         manifest = content_of(folder, MANIFEST, MAX_MANIFEST)
     except FileError as error:
-        found.add(MANIFEST, f"{error}; without it this is no bundle")
+        found.add(MANIFEST, f"{error}; without it this is no bundle{_meant(folder, seen)}")
         return found, None, []
+    for path, what in seen.odd.items():
+        found.add(path, f"is {what}; no bundle holds one")
     identifier = bundle_id(manifest)
     if expected_id is not None and expected_id.lower() != identifier:
-        found.add(MANIFEST, f"this is bundle {identifier}, and {expected_id} was asked for")
+        found.add(MANIFEST, f"this is bundle {identifier}, and {expected_id} was asked for", OTHER_BUNDLE)
     listed = _listed(manifest, found)
     if listed is not None:
         _compare(folder, seen, listed, manifest, found)
-    signed = check_signatures(
-        folder,
-        [path for path in seen.files if path.startswith(f"{SIGNATURES}/")],
-        identifier,
-        keys,
-        found,
-    )
+    beside = [path for path in seen.files if path.startswith(f"{SIGNATURES}/")]
+    for path in filter(left_behind, beside):
+        found.add(path, f"was added{ADVICE}")
+    signed = check_signatures(folder, [path for path in beside if not left_behind(path)], identifier, keys, found)
     if not found.findings:
-        found.checked.append(f"{len(seen.files)} files are byte for byte what was written")
+        found.checked.append(f"{_counted(len(seen.files) - len(beside), len(beside))} byte for byte what was written")
     return found, identifier, signed
+
+
+def left_behind(path: str) -> bool:
+    """Tell whether a file of this name was left by the program that somebody looked into the folder with."""
+    name = path.rpartition("/")[2]
+    return name in LEFT_BEHIND or name.startswith("._")
+
+
+def _counted(files: int, signatures: int) -> str:
+    said = f"{files} files{',' if signatures else ''}"
+    return said + (f" and {signatures} signature{'s' if signatures != 1 else ''}, are" if signatures else " are")
+
+
+def _meant(folder: Path, seen: Listing) -> str:
+    """Return a hint where bundles lie inside of ``folder``; the newest comes last by its name."""
+    inside = sorted(
+        path.partition("/")[0] for path in seen.files if path.endswith(f"/{MANIFEST}") and path.count("/") == 1
+    )
+    return f"; did you mean {folder / inside[-1]}?" if inside else ""
 
 
 def _listed(manifest: bytes, found: Found) -> dict[str, Entry] | None:
@@ -92,7 +110,7 @@ def _compare(folder: Path, seen: Listing, listed: Mapping[str, Entry], manifest:
     for path in sorted(set(listed) - there):
         found.add(_shown(path), "is missing")
     for path in sorted(there - set(listed)):
-        found.add(path, "was added: the manifest does not list it")
+        found.add(path, f"was added: the manifest does not list it{ADVICE if left_behind(path) else ''}")
     for path in sorted({*REQUIRED} - there - set(listed)):
         found.add(path, "is missing, and every bundle has one")
     made: dict[str, Entry] = {}

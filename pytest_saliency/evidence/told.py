@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pytest_saliency.evidence.findings import OTHER_BUNDLE, TAMPERED
 from pytest_saliency.evidence.outcome import names_of
 from pytest_saliency.evidence.split import models_of
 from pytest_saliency.evidence.verify import Report
 
+ROLES = {"model": "model under test", "after": "model under test", "before": "compared with"}
+"""What a check's subjects are to whoever wants to release one of them."""
 ABOVE = {
     0: "level 1 (every decision, criterion and report again from the numbers), 2 and 3",
     1: "level 2 (per-image numbers again from stored maps) and 3 (the model again)",
@@ -20,6 +23,10 @@ def lines_of(report: Report) -> list[str]:
     """Return the lines of a report; text of the bundle is shown without control characters."""
     lines = [_first(report), f"bundle id: {report.id or 'none: there is no manifest'}"]
     lines += [f"  FOUND {finding}" for finding in report.findings]
+    lines += [f"  NOT REPEATED: {line}" for line in report.unrepeated]
+    lines += [f"  NOT THE SAME: {line}" for line in report.unlike]
+    if report.id is None:
+        return [printable(line) for line in lines]
     if report.document is not None:
         if report.findings:
             lines.append("What follows is what the files say, and they cannot be relied on:")
@@ -30,8 +37,9 @@ def lines_of(report: Report) -> list[str]:
     lines += [f"checked: {line}" for line in report.checked]
     lines += [f"note: {line}" for line in report.told]
     lines += [f"not checked: {line}" for line in report.skipped]
-    if report.level in ABOVE:
-        lines.append(f"not checked: {ABOVE[report.level]}; see --level")
+    if report.tried in ABOVE:
+        why = "see --level" if report.tried == report.level else "the files cannot be read"
+        lines.append(f"not checked: {ABOVE[report.tried]}; {why}")
     return [printable(line) for line in lines]
 
 
@@ -51,11 +59,22 @@ def printable(text: str) -> str:
 def _first(report: Report) -> str:
     level = report.reached
     if not report.whole:
-        what = "NO BUNDLE" if report.id is None else "TAMPERED WITH"
         count = len(report.findings)
-        return f"{what}: {count} finding{'s' if count != 1 else ''} up to level {level}"
+        return f"{_called(report)}: {count} finding{'s' if count != 1 else ''} up to level {level}"
     words = "and every check says PASS" if report.passed else "but not every check says PASS"
+    for what, lines in (("NOT THE SAME", report.unlike), ("NOT REPEATED", report.unrepeated)):
+        if lines:
+            return f"WHOLE up to level {level}, {words}; {what} at level 3"
     return f"WHOLE up to level {level}, {words if report.verdicts else 'but no check is in it'}"
+
+
+def _called(report: Report) -> str:
+    """Return what a bundle with findings is called: by its bytes and decisions first, then by its name or signer."""
+    if report.id is None:
+        return "NO BUNDLE"
+    said = list(dict.fromkeys(finding.headline for finding in report.findings))
+    worst = [one for one in (TAMPERED, OTHER_BUNDLE) if one in said]
+    return worst[0] if worst else f"NOT SIGNED BY {', '.join(one.removeprefix('NOT SIGNED BY ') for one in said)}"
 
 
 def _run(document: Mapping[str, Any]) -> list[str]:
@@ -76,11 +95,15 @@ def _run(document: Mapping[str, Any]) -> list[str]:
 
 
 def _models(document: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for model in models_of(document["records"]):
-        digest = f"weights sha256 {model['weights_sha256']}" if model["weights_sha256"] else "weights of no file"
-        lines.append(f"model {model['name']}: {digest}, state sha256 {model['state_sha256']}, {model['architecture']}")
-    return lines
+    lines: dict[str, dict[str, None]] = {word: {} for word in dict.fromkeys(ROLES.values())}
+    for record in document["records"]:
+        for role, subject in (record.get("subjects") or {}).items():
+            (model,) = models_of([{"subjects": {role: subject}}])
+            weights = model["weights_sha256"]
+            digest = f"weights sha256 {weights}" if weights else "weights: not from a file"
+            said = f"{model['name']}: {digest}, state sha256 {model['state_sha256']}, {model['architecture']}"
+            lines.setdefault(ROLES.get(role, f"model ({role})"), {})[said] = None
+    return [f"{word} {said}" for word, found in lines.items() for said in sorted(found)]
 
 
 def _checks(document: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_saliency.evidence.dsse import Key
-from pytest_saliency.evidence.findings import Finding
+from pytest_saliency.evidence.findings import Finding, Found
 from pytest_saliency.evidence.level0 import check_bytes
 from pytest_saliency.evidence.read import BundleError, read_document
 
@@ -36,10 +36,14 @@ class Report:
         Name of each check and its verdict, as far as the bundle can be read.
     checked, skipped, told, signatures
         Sentences: what holds, what was not checked and why, what is neither, and a line for each signature.
+    unrepeated, unlike
+        Sentences: what could not be run again, and in what the repository is not the one of the run (level 3).
     document
         The run as the bundle says it; None where it cannot be read.
     reached
         The highest level at which there was anything to check.
+    tried
+        The highest level that was tried; lower than ``level`` where the bundle cannot be read.
     """
 
     id: str | None
@@ -50,8 +54,11 @@ class Report:
     skipped: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     signatures: tuple[str, ...] = ()
+    unrepeated: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
     document: dict[str, Any] | None = field(default=None, repr=False)
     reached: int = 0
+    tried: int = 0
 
     @property
     def whole(self) -> bool:
@@ -65,8 +72,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 whole and PASS, 3 whole with a check that did not pass, 4 tampered with or no bundle."""
-        return 4 if not self.whole else 0 if self.passed else 3
+        """0 whole and PASS, 3 whole with a check that did not pass, 4 tampered with or no bundle, 5 not repeated."""
+        if not self.whole:
+            return 4
+        return 5 if self.unrepeated or self.unlike else 0 if self.passed else 3
 
 
 def verify(
@@ -87,7 +96,7 @@ def verify(
     Raises
     ------
     SaliencyError
-        A key cannot be used, the extra ``sign`` is not installed though a key was given, or torch is not, though
+        ``root`` does not hold the files of the checks (level 3), a key cannot be used, the extra ``sign`` is not installed though a key was given, or torch is not, though
         level 2 or 3 was asked for.
     """
     from pytest_saliency.evidence.outcome import names_of
@@ -103,7 +112,7 @@ def verify(
                 named = error.file if isinstance(error, BundleError) else "results.json"
                 bottom.add(named, f"cannot be read: {error}")
     if document is not None:
-        founds += _higher(path, level, document, root)
+        founds += _higher(path, level, document, root, bool(bottom.findings))
     records = document["records"] if document else []
     return Report(
         id=identifier,
@@ -113,14 +122,17 @@ def verify(
         checked=tuple(line for found in founds for line in found.checked),
         skipped=tuple(line for found in founds for line in found.skipped),
         told=tuple(line for found in founds for line in found.told),
+        unrepeated=tuple(line for found in founds for line in found.unrepeated),
+        unlike=tuple(line for found in founds for line in found.unlike),
         signatures=tuple(signatures),
         document=document,
         reached=max(found.level for found in founds if found.level < 2 or found.checked or found.findings),
+        tried=founds[-1].level,
     )
 
 
-def _higher(path: Path, level: int, document: dict[str, Any], root: Path | None) -> list[Any]:
-    made = []
+def _higher(path: Path, level: int, document: dict[str, Any], root: Path | None, bad: bool) -> list[Found]:
+    made: list[Found] = []
     if level >= 1:
         from pytest_saliency.evidence.level1 import check_numbers
 
@@ -130,7 +142,12 @@ def _higher(path: Path, level: int, document: dict[str, Any], root: Path | None)
 
         made.append(check_maps(path, document))
     if level >= 3:
-        from pytest_saliency.evidence.level3 import check_again
+        from pytest_saliency.evidence.level3 import RootError, check_again
 
-        made.append(check_again(path, document, root or Path.cwd()))
+        try:
+            made.append(check_again(path, document, root or Path.cwd()))
+        except RootError as error:
+            if not bad and not any(found.findings for found in made):
+                raise
+            made[-1].skipped.append(f"level 3 (the model again): {error}")  # what was found matters more
     return made

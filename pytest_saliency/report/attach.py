@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_saliency.records.record import Setting, Source
 
 RECORDS = pytest.StashKey[list[dict[str, Any]]]()
+MADE = pytest.StashKey[int]()
+"""How many records the item has left so far, in whichever phase of it."""
 
 
 @runtime_checkable
@@ -38,12 +40,19 @@ class Completer:
         kept = item.stash.setdefault(RECORDS, [])
         record: dict[str, Any] = plain_json(complete(result.to_record(), setting_of(item)))
         record["cases"]["source"] = str(record["cases"]["source"]).replace(f"{item.config.rootpath}/", "")
-        name = f"{item.nodeid}#{len(kept)}" if kept else item.nodeid
+        made = item.stash[MADE] = item.stash.get(MADE, 0) + 1
+        # One test in Python may decide several checks; everything that names a check takes it from here.
+        name = record["node"] = numbered(record["node"], made)
         draw(result, record, item.config, name)
         keep_maps(result, record, item.config, name)
         kept.append(record)
         item.user_properties.extend(properties(record))
         return record
+
+
+def numbered(node: str, place: int) -> str:
+    """Return the name of the record that is number ``place`` (from 1) of the test ``node``."""
+    return node if place == 1 else f"{node}#{place}"
 
 
 def setting_of(item: pytest.Item) -> Setting:
@@ -156,6 +165,8 @@ def file_name(node: str) -> str:
 def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Move the item's records onto ``report`` as one JSON text, the only thing that travels between processes."""
     records = item.stash.get(RECORDS, [])
+    if call.when == "teardown":
+        item.stash[MADE] = 0  # whoever runs the test again starts anew
     if isinstance(item, Declared):
         _close(item, item, call, report, records)
     if not records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -9,13 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from pytest_saliency.cli import main
 from pytest_saliency.evidence.canonical import canonical
 from pytest_saliency.evidence.layout import DIFFERS
 from pytest_saliency.evidence.level2 import arrays_of
 from pytest_saliency.evidence.read import read_bundle
+from pytest_saliency.evidence.release import release
+from pytest_saliency.evidence.told import lines_of
 from pytest_saliency.evidence.verify import verify
+from pytest_saliency.evidence.waivers import check_name
 from pytest_saliency.records.arrays import pack_arrays
+from pytest_saliency.report.markdown import render_markdown
 
 from .bundles import copy_of, rehash, rewrite
 
@@ -165,10 +172,102 @@ def test_another_model_in_the_repository_is_found_at_level_3(
     other = copy_of(root, tmp_path / "other")
     text = (other / "toy.py").read_text(encoding="utf-8")
     (other / "toy.py").write_text(text.replace("* 40.0", "* 41.0"), encoding="utf-8")
-    found = verify(bundles[1], 3, root=other).findings
-    assert {finding.level for finding in found} == {3}
-    assert any("state_sha256 of model" in finding.what for finding in found)
-    assert verify(bundles[1], 3, root=tmp_path).exit_code == 4  # no such checks there
+    report = verify(bundles[1], 3, root=other)
+    assert (report.findings, report.unrepeated, report.reached) == ((), (), 1)
+    assert any("state_sha256 of model" in line for line in report.unlike)
+    assert report.exit_code == 5
+    lines = lines_of(report)
+    assert lines[0] == "WHOLE up to level 1, but not every check says PASS; NOT THE SAME at level 3"
+    assert any(line.startswith("  NOT THE SAME: toy.saliency.yaml::") for line in lines)
+
+
+def test_another_criterion_in_the_repository_is_not_tampering(
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    other = copy_of(root, tmp_path / "other")
+    text = (other / "toy.saliency.yaml").read_text(encoding="utf-8")
+    (other / "toy.saliency.yaml").write_text(text.replace("max_iou_drop: 0.4", "max_iou_drop: 0.3"), encoding="utf-8")
+    report = verify(bundles[1], 3, root=other)
+    assert report.findings == ()
+    assert [line.partition(": ")[0] for line in report.unlike] == ["toy.saliency.yaml::kept"]
+    assert "declares another criterion" in report.unlike[0]
+    assert report.exit_code == 5
+
+
+def test_checks_that_do_not_run_again_are_not_repeated(bundles: tuple[Path, Path], root: Path, tmp_path: Path) -> None:
+    other = copy_of(root, tmp_path / "other")
+    (other / "toy.py").write_text("raise RuntimeError('no data here')\n", encoding="utf-8")
+    report = verify(bundles[1], 3, root=other)
+    assert (report.findings, report.unlike, report.exit_code) == ((), (), 5)
+    assert any("no data here" in line for line in report.unrepeated)
+    assert not any("run again on the same models" in line for line in report.checked)
+    assert "; NOT REPEATED at level 3" in lines_of(report)[0]
+    text = (root / "toy.saliency.yaml").read_text(encoding="utf-8")
+    (other / "toy.py").write_text((root / "toy.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (other / "toy.saliency.yaml").write_text(text.replace("id: kept", "id: other"), encoding="utf-8")
+    report = verify(bundles[1], 3, root=other)
+    assert (report.findings, report.exit_code) == ((), 5)
+    assert any("toy.saliency.yaml::kept" in line and "did not run again" in line for line in report.unrepeated)
+
+
+def test_a_folder_without_the_contract_is_wrong_usage(
+    bundles: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["--root", str(tmp_path)], []):
+        monkeypatch.chdir(tmp_path)
+        said = CliRunner().invoke(main, ["verify", str(bundles[1]), "--level", "3", *words])
+        assert said.exit_code == 2
+        assert f"{tmp_path} holds no toy.saliency.yaml; give --root the repository" in " ".join(said.output.split())
+        assert "TAMPERED" not in said.output
+    folder = copy_of(bundles[1], tmp_path / "copy")
+    (folder / "junit.xml").write_bytes(b"")
+    report = verify(folder, 3, root=tmp_path)
+    assert report.exit_code == 4
+    assert any("holds no toy.saliency.yaml" in line for line in report.skipped)
+
+
+TESTS = """
+import pytest, toy
+from pytest_saliency import Subject, assert_class_sensitive, assert_no_semantic_drift
+
+@pytest.fixture
+def both(saliency):
+    cases = toy.cases()
+    clean, cheat = [saliency.explain(Subject(toy.build(one), layer="features"), cases) for one in (False, True)]
+    assert_class_sensitive(clean, method="gradcam")
+    return clean, cheat
+
+def test_release(both):
+    assert_class_sensitive(both[0], method="gradcam++")
+    assert_no_semantic_drift(both[0], both[0], method="gradcam", max_iou_drop=0.4)
+    assert_no_semantic_drift(*both, method="gradcam", max_iou_drop=0.4)
+"""
+
+
+def test_records_of_one_test_have_names_of_their_own_everywhere(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "python"
+    folder.mkdir()
+    (folder / "toy.py").write_text((root / "toy.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "test_release.py").write_text(TESTS, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n", encoding="utf-8")
+    done, (bundle,) = run(folder, "--saliency-images", "all", "--saliency-bundle-maps")
+    node = "test_release.py::test_release"
+    names = [node, f"{node}#2", f"{node}#3", f"{node}#4"]
+    report = verify(bundle, 3, root=folder)
+    assert report.findings == (), done.stdout
+    assert list(report.verdicts) == names
+    assert [verdict for _, verdict in sorted(report.verdicts.items())] == ["PASS", "PASS", "PASS", "FAIL"]
+    assert any("4 checks were run again" in line for line in report.checked), report
+    assert report.document is not None
+    assert [check_name(record) for record in report.document["records"]] == names
+    assert [one["check"] for one in release(report.document)["unwaived"]] == [names[3]]
+    assert len({picture for record in report.document["records"] for picture in record["pictures"]}) == 4
+    assert f"not excused: {names[3]} (FAIL)" in "\n".join(lines_of(report))
+    for path, quote in (("junit.xml", '"'), ("report.html", "<")):
+        text = (bundle / path).read_text(encoding="utf-8")
+        assert all(f"test_release{end}{quote}" in text for end in ("", "#2", "#3", "#4")), path
+    page = html.unescape(render_markdown(report.document))
+    assert all(f"| {name} |" in page for name in names), page
 
 
 def test_maps_that_are_none_give_findings(bundles: tuple[Path, Path], tmp_path: Path) -> None:
