@@ -23,7 +23,7 @@ def rendered(
     made = {
         ATTESTATION: canonical(statement(document, configuration)),
         JUNIT: junit_xml(document),
-        REPORT: render_html(document, read_picture).encode("utf-8"),
+        REPORT: render_html(document, read_picture, bundle=True).encode("utf-8"),
     }
     if find_spec("pytest_saliency.evidence.cyclonedx") is not None:
         from importlib import import_module

@@ -18,7 +18,10 @@ import pytest
 from fixtures import records as fixtures
 from fixtures.records import HOSTILE, hostile_document, sample_waiver, with_gallery
 from pytest_saliency.errors import SaliencyError
+from pytest_saliency.evidence.layout import REPORT
+from pytest_saliency.evidence.rendered import rendered
 from pytest_saliency.report.html import pictures_below, render_html
+from pytest_saliency.report.merge import merge
 
 from .html_page import Element, read
 
@@ -236,10 +239,61 @@ def test_a_row_says_criterion_and_what_was_observed() -> None:
         for row in body.all("tr")
     ]
     assert ("mean IoU drop ≤ 0.40", "0.68 [0.65, 0.71]") in pairs
-    assert body.one("td", data_label="Subject").text == "tl → ft"
+    assert body.one("td", data_label="Model").text == "tl → ft"
     assert body.one("td", data_label="Method").text == "layercam"
     spans = {cell.attributes.get("rowspan") for cell in body.all("tr")[0].all("td", data_label="Verdict")}
     assert spans == {str(len(pairs))}
+
+
+def test_each_limit_has_the_number_of_images_that_it_is_of() -> None:
+    record = known()
+    record["decision"]["measures"]["accuracy_drop"]["n"] = 400
+    body = page_of(sample_document([record])).one("table", cls="matrix").one("tbody")
+    by_title = {
+        " ".join(row.one("td", data_label="Criterion").text.split()): row.one("td", data_label="n").text
+        for row in body.all("tr")
+    }
+    assert by_title["mean IoU drop ≤ 0.40"] == "202"
+    assert by_title["mean accuracy drop ≤ 0.15"] == "400"
+
+
+def test_the_head_names_the_model_under_test_and_what_it_is_compared_with() -> None:
+    document = sample_document()
+    subjects = [one for record in document["records"] for one in record.get("subjects", {}).items()]
+    rows = [
+        " ".join(" ".join(cell.text for cell in (*row.all("dt"), *row.all("dd"))).split())
+        for row in page_of(document).one("dl", cls="models").all("div")
+    ]
+    digests = {role: subject["weights_sha256"] for role, subject in subjects}
+    assert digests["model"] == digests["after"] != digests["before"]
+    assert rows == [
+        f"Model under test ft SHA-256 of the weights file {digests['after']}",
+        f"Compared with tl SHA-256 of the weights file {digests['before']}",
+    ]
+
+
+def test_a_model_without_a_weights_file_is_known_by_its_state() -> None:
+    record = known()
+    record["subjects"]["after"]["weights_sha256"] = None
+    first = page_of(sample_document([record])).one("dl", cls="models").all("div")[0].text
+    assert f"(not from a weights file) {record['subjects']['after']['state_sha256']}" in " ".join(first.split())
+
+
+def test_a_joined_run_has_a_row_for_every_run() -> None:
+    records = fixtures.sample_records()[:2]
+    parts = [sample_document([record], id=f"{place}" * 32) for place, record in enumerate(records, start=1)]
+    parts[1]["run"] |= {"tester": None, "platform": "Windows-11", "finished": "2026-03-03T08:00:00+00:00"}
+    table = page_of(merge(parts)).one("table", cls="runs")
+    rows = [
+        {cell.attributes["data-label"]: " ".join(cell.text.split()) for cell in (*row.all("th"), *row.all("td"))}
+        for row in table.one("tbody").all("tr")
+    ]
+    assert [row["Run"] for row in rows] == ["1" * 8, "2" * 8]
+    assert [row["Checks"] for row in rows] == ["1", "1"]
+    assert [row["Tested by"] for row in rows] == ["A. Tester", "nobody named"]
+    assert rows[1]["Times"] == "2026-03-02 08:00:00 UTC to 2026-03-03 08:00:00 UTC"
+    assert rows[1]["Made with"].startswith("Windows-11; numpy 1.26.4, ")
+    assert not page_of(parts[0]).all("table", cls="runs")
 
 
 def test_each_row_leads_to_its_check() -> None:
@@ -256,6 +310,41 @@ def check_of(record: dict[str, Any], *more: dict[str, Any]) -> Element:
     page = page_of(sample_document([record, *more]))
     name = record["node"].rpartition("::")[2]
     return next(one for one in page.all("details") if one.one("h3").text == name)
+
+
+def test_what_decides_nothing_is_named_in_plain_words() -> None:
+    record = sample_record("no_semantic_drift", "FAIL")
+    record["decision"]["readouts"] = {
+        "cause": "magnitude only, cause not identified",
+        "low_margin": {"iou_drop": 0.25},
+        "mean_bca": {"low": 0.1, "high": 0.3, "level": 0.95},
+        "means": {"advantage[blur]": {"then": 0.5, "now": 0.25}},
+    }
+    rows = check_of(record).one("div", cls="readouts").all("div")
+    shown = {row.all("dt")[0].text: row.all("dd")[0].text for row in rows}
+    assert shown == {
+        "Cause of a change": "not known: the check measures how much the maps changed, not why",
+        "The quarter of images that the model before is least sure of: IoU drop": "0.25",
+        "Mean, bootstrap bounds": "0.10 .. 0.30 (95 %)",
+        "Mean: advantage with blur: approved baseline": "0.50",
+        "Mean: advantage with blur: this run": "0.25",
+    }
+
+
+def test_a_bundle_says_how_pictures_get_into_it() -> None:
+    document = sample_document([known()])
+    inside = read(render_html(document, nothing, bundle=True)).text
+    assert "No pictures in this bundle (--saliency-bundle-maps puts them in; they may show patients)." in inside
+    assert "--saliency-images" not in inside
+    assert "pytest --saliency-images=all keeps them" in page_of(document).text
+    assert rendered(document, {}, nothing)[REPORT] == render_html(document, nothing, bundle=True).encode()
+
+
+def test_the_guide_explains_the_words_of_the_tables() -> None:
+    guide = page_of(sample_document()).one("section", cls="guide")
+    words = " ".join(one.text for one in guide.all("dt"))
+    for word in ("Agreement", "IoU drop", "Displacement", "log-odds", "Worsening", "Fill", "in brackets", "SHA-256"):
+        assert word in words
 
 
 def test_only_what_passed_is_folded() -> None:

@@ -28,7 +28,13 @@ DIFFERENCE = "difference"
 
 
 def check_view(
-    record: Record, place: int, document: Document, records: Sequence[Record], read: ReadPicture, images: str
+    record: Record,
+    place: int,
+    document: Document,
+    records: Sequence[Record],
+    read: ReadPicture,
+    images: str,
+    bundle: bool,
 ) -> dict[str, Any]:
     """Return what the report shows of the check at ``place``, which counts from 1."""
     decision = record.get("decision") or {}
@@ -59,7 +65,7 @@ def check_view(
         "plots": plots_shown(record, images != "none") if decision else [],
         "gallery": gallery,
         "differences": any(tile.title == DIFFERENCE for row in gallery for tile in row["tiles"]),
-        "without_pictures": _without(record, images, pixels),
+        "without_pictures": _without(record, images, pixels, bundle),
         "worst": worst_view(record),
         "drops": drop_rows(record, records),
         "cases": accounting(record),
@@ -88,7 +94,7 @@ def gallery_view(record: Record, read: ReadPicture) -> list[dict[str, Any]]:
     return rows
 
 
-def _without(record: Record, images: str, pixels: bool) -> str:
+def _without(record: Record, images: str, pixels: bool, bundle: bool) -> str:
     """Return why a check has no pictures; "" where it has, or never could have."""
     if not record.get("decision") or (pixels and record.get("gallery")):
         return ""
@@ -96,6 +102,8 @@ def _without(record: Record, images: str, pixels: bool) -> str:
         return "Pictures were left out of this report on purpose; it holds no pixel of any image."
     if not pixels:
         return "Pictures are shown for checks that are not PASS."
+    if bundle:
+        return "No pictures in this bundle (--saliency-bundle-maps puts them in; they may show patients)."
     return "This run kept no pictures for this check (pytest --saliency-images=all keeps them)."
 
 

@@ -9,7 +9,9 @@ from pytest_saliency.evidence.release import release
 from pytest_saliency.evidence.waivers import check_name
 from pytest_saliency.report.html.baseline import loosened
 from pytest_saliency.report.html.identity import method_line, subject_line
+from pytest_saliency.report.html.models import model_rows
 from pytest_saliency.report.html.numbers import limit_rows
+from pytest_saliency.report.html.runs import run_rows
 from pytest_saliency.report.html.text import instant, name, setting, words
 from pytest_saliency.report.html.verdicts import DECISIONS, UNTESTED, counted, look, word
 from pytest_saliency.report.measured import near_limit
@@ -37,6 +39,8 @@ def front(document: Document, records: Sequence[Record], matrix: Sequence[Mappin
         "total": len(records),
         "facts": fact_rows(document),
         "contracts": contract_rows(records),
+        "models": model_rows(records),
+        "runs": run_rows(document),
         "deviations": [str(sentence) for sentence in document.get("deviations") or ()],
         "waivers": [_waiver(one) for one in document.get("waivers") or ()],
         "locks": [_lock(one) for one in document.get("locks") or ()],

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_saliency.report.html.labels import VALUES, label_of
 from pytest_saliency.report.html.text import NOTHING, against_limit, amount, jointly, p_text, share
 from pytest_saliency.report.html.verdicts import look, word
 from pytest_saliency.report.measured import limited, measures_of, number, title_of
 
 Record = Mapping[str, Any]
 SIDES = {"<=": "≤", ">=": "≥", "<": "<", ">": ">", "abs<=": "≤"}
+BOUNDS = frozenset(("low", "high", "level"))
 ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm", "measures")
 """Read-outs that the report shows as a plot or in a table of their own."""
 
@@ -70,7 +72,7 @@ def readout_rows(record: Record) -> list[tuple[str, str]]:
     """Return what was measured beside the criterion and decides nothing, as (name, value)."""
     readouts = (record.get("decision") or {}).get("readouts") or {}
     kept = {key: value for key, value in readouts.items() if key not in ELSEWHERE}
-    return [(_named(path), amount(value)) for path, value in _leaves(kept, ())]
+    return [(_named(path), VALUES.get(str(value)) or amount(value)) for path, value in _leaves(kept, ())]
 
 
 def spread_rows(record: Record) -> list[dict[str, str]]:
@@ -105,7 +107,10 @@ def spread_rows(record: Record) -> list[dict[str, str]]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and set(value) == BOUNDS:
+        low, high = jointly(number(value["low"]), number(value["high"]))
+        yield path, f"{low} .. {high} ({share(value['level'])})"
+    elif isinstance(value, Mapping):
         for key in sorted(value):
             yield from _leaves(value[key], (*path, str(key)))
     elif isinstance(value, list):
@@ -116,4 +121,4 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 
 def _named(path: tuple[str, ...]) -> str:
-    return ": ".join(part.replace("_", " ") for part in path)
+    return ": ".join(map(label_of, path))

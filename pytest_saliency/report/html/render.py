@@ -19,6 +19,7 @@ def render_html(
     *,
     title: str | None = None,
     images: str = "all",
+    bundle: bool = False,
 ) -> str:
     """Return the report of a run as one HTML file without script and without anything to load.
 
@@ -31,6 +32,8 @@ def render_html(
         ``SaliencyError`` becomes a visible sentence. Each picture is held against the SHA-256 of its record.
     images
         ``failed`` (checks that are not PASS), ``all``, or ``none``: no pixel of any image.
+    bundle
+        Whether the report is the one inside of an evidence bundle, which holds pictures only where asked for.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def render_html(
         for place, record in enumerate(records, start=1):
             what = f"the record of {name(record.get('node'))}"
             matrix.append(matrix_row(record, place, ordered))
-            checks.append(check_view(record, place, ordered, records, read_picture, images))
+            checks.append(check_view(record, place, ordered, records, read_picture, images, bundle))
         what = "the run"
         page = front(ordered, records, matrix)
     except BROKEN as error:

@@ -1,0 +1,36 @@
+"""Which model the run is about: the one under test with its digest, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_saliency.report.html.text import name
+
+Record = Mapping[str, Any]
+TESTED = "Model under test"
+COMPARED = "Compared with"
+TITLES = {"model": TESTED, "after": TESTED, "before": COMPARED}
+"""What a model is by its role in a check."""
+
+
+def model_rows(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
+    """Return (what it is, name, what the digest is of, digest) of every model, those under test first.
+
+    A model that checks call by several names has them all; one that one check tests and another compares with stands
+    in both lists.
+    """
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for record in records:
+        for role, subject in (record.get("subjects") or {}).items():
+            key = TITLES.get(role, f"Model {role}"), *_digest(subject)
+            found.setdefault(key, set()).add(name(subject.get("name")))
+    rows = [(what, ", ".join(sorted(names)), of, digest) for (what, of, digest), names in found.items()]
+    return sorted(rows, key=lambda row: (row[0] != TESTED, row))
+
+
+def _digest(subject: Mapping[str, Any]) -> tuple[str, str]:
+    weights, state = subject.get("weights_sha256"), subject.get("state_sha256")
+    if weights:
+        return "SHA-256 of the weights file", str(weights)
+    return ("SHA-256 of the model's state (not from a weights file)", str(state)) if state else ("no digest", "")
