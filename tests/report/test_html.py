@@ -331,6 +331,16 @@ def test_what_decides_nothing_is_named_in_plain_words() -> None:
     }
 
 
+def test_a_comparison_with_a_baseline_says_whose_images_and_columns_these_are() -> None:
+    record = known()
+    del record["criterion"]["keep"]
+    record["criterion"]["of_criterion"] = {"keep": "both_correct"}
+    record["worst"] = [{"id": "a", "label": "b", "values": {"advantage[blur] now": 0.5, "advantage[blur] then": 0.75}}]
+    text = check_of(record).text
+    assert "(keep: both correct)" in text
+    assert "advantage with blur now" in text
+
+
 def test_a_bundle_says_how_pictures_get_into_it() -> None:
     document = sample_document([known()])
     inside = read(render_html(document, nothing, bundle=True)).text

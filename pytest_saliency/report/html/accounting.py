@@ -31,13 +31,19 @@ def accounting(record: Record) -> dict[str, Any] | None:
         "source": cases.get("source"),
         "digest": cases.get("digest"),
         "unordered_digest": cases.get("unordered_digest"),
-        "keep": str((record.get("criterion") or {}).get("keep") or "all").replace("_", " "),
+        "keep": _keep(record.get("criterion") or {}),
         "dropped": [(reason, count) for reason, count in sorted((cases.get("dropped") or {}).items()) if count],
         "undefined": undefined,
         "classes": _by(everyone, "label", names, record) or _declared(cases),
         "groups": _by(everyone, "group", {}, record),
         "clusters": len(set((record.get("per_image") or {}).get("cluster") or ())) or None,
     }
+
+
+def _keep(criterion: Mapping[str, Any]) -> str:
+    """Return which images the check looks at; a comparison with a baseline looks at those of the check it is of."""
+    keep = criterion.get("keep") or (criterion.get("of_criterion") or {}).get("keep") or "all"
+    return str(keep).replace("_", " ")
 
 
 def undefined_maps(record: Record) -> list[dict[str, Any]]:

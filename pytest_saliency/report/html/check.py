@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from pytest_saliency.report.measured import key_of, near_limit, violated
 
 Record = Mapping[str, Any]
 DIFFERENCE = "difference"
+FILL = re.compile(r"\[(\w+)\]")
+"""Of a column, as in "advantage[blur] now"."""
 
 
 def check_view(
@@ -121,7 +124,7 @@ def worst_view(record: Record) -> dict[str, Any] | None:
         }
         for row in worst
     ]
-    return {"titles": titles, "rows": rows}
+    return {"titles": [FILL.sub(r" with \1", title) for title in titles], "rows": rows}
 
 
 def source_view(record: Record) -> dict[str, Any] | None:
