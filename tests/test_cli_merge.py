@@ -207,3 +207,71 @@ def test_neither_needs_torch(files: list[Path], tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+def waived(folder: Path) -> tuple[list[Path], Path]:
+    """Write two runs below ``folder`` that cite a waiver which applies, and the file of waivers."""
+    from datetime import UTC, datetime
+
+    from evidence.bundles import document_of, repository
+    from evidence.waiving import file_of, waiver
+    from pytest_saliency.evidence.waivers import assess, load_waivers
+
+    root = repository(folder / "repository")
+    document = document_of(root, {"sensitive": "PASS", "faithful": "PASS", "kept": "FAIL"})
+    (kept,) = (one for one in document["records"] if one["check"] == "kept")
+    path = root / "saliency-waivers.yaml"
+    path.write_bytes(
+        file_of(
+            waiver(
+                check="chest/kept",
+                model=f'"{kept["subjects"]["after"]["weights_sha256"]}"',
+                bound="{iou_drop: 1.0}",
+                created="2026-01-01T00:00:00Z",
+                expires="2026-12-31T00:00:00Z",
+            )
+        )
+    )
+    paths = []
+    for name, here in (("a", document["records"][:1]), ("b", document["records"][1:])):
+        part = {**document, "records": here, "run": {**document["run"], "id": name * 32}}
+        part["waivers"] = assess(load_waivers(path), here, datetime(2026, 3, 2, 8, 4, 30, tzinfo=UTC))
+        paths.append(folder / f"{name}.json")
+        write_run(paths[-1], part)
+    return paths, path
+
+
+def test_a_bundle_of_runs_with_waivers_is_one_that_verification_calls_whole(tmp_path: Path) -> None:
+    from pytest_saliency.evidence.verify import verify
+
+    runs, waivers = waived(tmp_path)
+    for number, words in enumerate((("--root", waivers.parent), ("--root", waivers.parent, "--waivers", waivers))):
+        result = call("merge", *runs, "-o", tmp_path / "m.json", "--bundle", tmp_path / f"out-{number}", *words)
+        assert result.exit_code == 0, result.output
+        assert f"waivers: {waivers}" in result.stdout
+        (bundle,) = (tmp_path / f"out-{number}").iterdir()
+        report = verify(bundle, 1)
+        assert report.findings == ()
+        assert report.document is not None
+        assert [one["state"] for one in report.document["waivers"]] == ["applies"]
+
+
+def test_what_cannot_be_a_whole_bundle_writes_nothing_at_all(tmp_path: Path) -> None:
+    runs, waivers = waived(tmp_path)
+    waivers.rename(tmp_path / "elsewhere.yaml")
+    words = ("-o", tmp_path / "m.json", "--html", tmp_path / "m.html", "--bundle", tmp_path / "out")
+    before = sorted(tmp_path.rglob("*"))
+    refused = call("merge", *runs, *words, "--root", waivers.parent)
+    assert refused.exit_code == 1
+    assert "these runs cite waivers" in refused.stderr
+    assert "--waivers FILE" in refused.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    given = ("--root", waivers.parent, "--waivers", tmp_path / "elsewhere.yaml")
+    assert call("merge", *runs, *words, *given).exit_code == 0
+    for path in (tmp_path / "m.json", tmp_path / "m.html"):
+        path.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    again = call("merge", *runs, *words, *given)  # the bundle is there already
+    assert again.exit_code == 1
+    assert "is there already" in again.stderr
+    assert sorted(tmp_path.rglob("*")) == before
