@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from click.testing import CliRunner, Result
 
 from fixtures.records import sample_document, sample_record, sample_records, with_gallery
 from pytest_saliency.cli import main
+from pytest_saliency.contracts.contract import expand, parse_contract
+from pytest_saliency.decide.worsening_measures import COMPARED, measure_names
 from pytest_saliency.evidence import layout
 from pytest_saliency.evidence.bundle import write_bundle
 from pytest_saliency.evidence.release import release
-from pytest_saliency.evidence.waivers import STATES
+from pytest_saliency.evidence.waiver_file import read_waivers
+from pytest_saliency.evidence.waivers import STATES, assess
 from pytest_saliency.records.hashing import to_json
 from pytest_saliency.records.runfile import write_run
 from pytest_saliency.records.tool import tool_version
@@ -186,6 +190,48 @@ def test_the_fields_that_regulations_point_to_are_there(folder: Path) -> None:
     page = text_of("regulation.md")
     for name in ("data", "locks", "waivers", "deviations", "executions", "models", "decision.within_tolerance"):
         assert name in page
+
+
+def yaml_blocks(name: str) -> list[bytes]:
+    return [block.encode() for block in re.findall(r"```yaml\n(.*?)```", text_of(name), flags=re.DOTALL)]
+
+
+def test_the_contract_with_a_baseline_is_one_and_its_baseline_is_called_so() -> None:
+    contract = parse_contract(yaml_blocks("baselines-and-waivers.md")[0], Path("release.saliency.yaml"))
+    items = {item.name: item for item in expand(contract)}
+    assert list(items) == ["faithful", "not-worse"]
+    page = text_of("baselines-and-waivers.md")
+    for kind in COMPARED:
+        row = " ".join(line for line in page.splitlines() if line.startswith(f"| `{kind}` |"))
+        assert set(re.findall(r"`(\w+)`", row)) - {kind} == set(measure_names(kind))
+        for word, worse in (("more", 1), ("less", -1)):
+            rows = [
+                line for line in page.splitlines() if line.startswith(f"| `{kind}` |") and line.endswith(f"{word} |")
+            ]
+            named = {name for line in rows for name in re.findall(r"`(\w+)`", line)} - {kind}
+            assert named == {measure.name for measure in COMPARED[kind] if measure.worse == worse}
+
+
+def test_the_waiver_of_the_page_excuses_a_failure() -> None:
+    waivers = read_waivers(yaml_blocks("baselines-and-waivers.md")[1], "saliency-waivers.yaml")
+    assert waivers.entries[0].problems == ()
+    record = sample_record("no_semantic_drift", "FAIL", criterion={"max_displacement": None, "max_drifted_share": None})
+    record["subjects"]["after"]["weights_sha256"] = waivers.entries[0].model
+    for day, state in (
+        (datetime(2026, 12, 31, 23, tzinfo=UTC), "applies"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "expired"),
+    ):
+        (made,) = assess(waivers, [record], day)
+        assert made["state"] == state, made["why"]
+
+
+def test_the_words_of_the_report_are_explained() -> None:
+    words = text_of("reading-the-report.md").partition("## Words in the report")[2]
+    for word in (
+        "low_margin", "magnitude only", "hodges_lehmann", "mean_bca", "iou_drop_range", "reference: absolute", "Holm",
+        "case[logits:3]", "IoU", "state_sha256", "displacement", "maps too much alike", "own repeat",
+    ):  # fmt: skip
+        assert word in words, word
 
 
 def test_states_and_verdicts_are_all_explained() -> None:
