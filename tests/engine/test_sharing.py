@@ -22,7 +22,7 @@ from pytest_saliency.session import REMEMBERED, Saliency, Settings
 from .counted import COUNT, PICTURES, SEEN, Counted
 from .nets import ConvNet, seed_weights
 
-SETTINGS = Settings("cpu", 8, None, "none", True)
+SETTINGS = Settings("cpu", 8, "none", True)
 
 
 @pytest.fixture(autouse=True)

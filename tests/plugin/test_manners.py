@@ -47,13 +47,13 @@ def test_a_failure_while_drawing_does_not_hide_the_verdict(pytester: pytest.Pyte
     pytester.makeconftest(
         """
         import pytest
-        from pytest_saliency.checks import common
+        from pytest_saliency.checks.gallery import Gallery
 
         @pytest.fixture(autouse=True)
         def broken(monkeypatch):
             def explode(*arguments, **options):
                 raise RuntimeError("out of ink")
-            monkeypatch.setattr(common, "draw", explode)
+            monkeypatch.setattr(Gallery, "sheet", explode)
         """
     )
     result = pytester.runpytest_inprocess()
