@@ -29,6 +29,9 @@ def changed_lines(then: Resolved, now: Resolved) -> list[str]:
             lines.append(_line(key, then.get(key), now.get(key), "changed"))
     models, later = then.get("models") or {}, now.get("models") or {}
     for name in dict.fromkeys((*models, *later)):
+        if name not in models or name not in later:
+            lines.append(f"model {name}: {'added' if name in later else 'removed'}")
+            continue
         lines += [f"model {name}: {line}" for line in _differences(models.get(name), later.get(name))]
     return lines or ["in a way that has no words here"]
 
@@ -74,5 +77,16 @@ def _line(key: str, then: Any, now: Any, way: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(("none" if value is None else str(value)).split())
+    text = " ".join(_text(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _text(value: Any) -> str:
+    """Return a value of a contract in words, never as code."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items()) or "nothing"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value)

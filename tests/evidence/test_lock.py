@@ -63,6 +63,17 @@ def test_without_a_lock_the_run_says_so_and_the_terminal_is_quiet(root: Path) ->
         ('"zoo:ft", layer: layer4', '"zoo:ft", layer: layer3', "model ft: layer layer4 -> layer3 (changed)"),
         ("id: kept", "id: renamed", "kept: removed (looser)"),
         ('"zoo:cases"', '"zoo:easy"', "kept: cases.python zoo:cases -> zoo:easy (changed)"),
+        ("cases: {", "  cand: {python: 'zoo:ft', args: {width: 3}, layer: layer4}\ncases: {", "model cand: added"),
+        (
+            '"zoo:ft", layer: layer4',
+            '"zoo:ft", args: {width: [3, 4], deep: true}, layer: layer4',
+            "model ft: args none -> deep true, width [3, 4] (changed)",
+        ),
+        (
+            "method: case}",
+            "method: case, known_failure: {reason: a marker, expires: 2099-01-01}}",
+            "sensitive: known_failure none -> expires 2099-01-01, reason a marker (looser)",
+        ),
     ],
 )
 def test_what_changed_is_told_line_by_line(root: Path, old: str, new: str, line: str) -> None:
@@ -75,7 +86,8 @@ def test_what_changed_is_told_line_by_line(root: Path, old: str, new: str, line:
         record["contract_sha256"] = digest
     (row,) = assess_locks(document, root)
     assert row["state"] == "changed"
-    assert line in row["changes"]
+    assert line in row["changes"], row["changes"]
+    assert not any(mark in shown for shown in row["changes"] for mark in ("{", "None", "True"))
     assert line in row["why"]
     assert any(line in shown for shown in lock_lines({"locks": [row]}))
 
@@ -142,3 +154,31 @@ def test_the_lock_of_a_contract_is_the_same_wherever_it_lies(tmp_path: Path) -> 
     one, two = (load_contract(repository(tmp_path / name) / FILE) for name in ("a", "b"))
     assert lock_of(one, at="now") == lock_of(two, at="now")
     assert CONTRACT.encode() == one.text.encode()
+
+
+def test_a_lock_is_replaced_only_on_demand_and_never_silently(root: Path) -> None:
+    run = CliRunner().invoke
+    path = write_lock(root / FILE)
+    before = path.read_bytes()
+    for words in ([], ["--replace"]):
+        same = run(main, ["lock", str(root), *words])
+        assert same.exit_code == 0
+        assert "stays as it is" in same.output
+        assert path.read_bytes() == before
+    edit(root, "max_iou_drop: 0.4", "max_iou_drop: 0.5")
+    line = "kept: max_iou_drop 0.40 -> 0.50 (looser)"
+    refused = run(main, ["lock", str(root)])
+    assert refused.exit_code == 1
+    assert line in refused.output
+    assert "--replace" in refused.output
+    assert path.read_bytes() == before
+    assert run(main, ["lock", str(root), "--check", "--replace"]).exit_code == 2
+    replaced = run(main, ["lock", str(root), "--replace"])
+    assert replaced.exit_code == 0
+    assert line in replaced.output
+    assert run(main, ["lock", str(root), "--check"]).exit_code == 0
+    path.write_bytes(b"{")
+    assert run(main, ["lock", str(root)]).exit_code == 1
+    assert path.read_bytes() == b"{"
+    assert run(main, ["lock", str(root), "--replace"]).exit_code == 0
+    assert run(main, ["lock", str(root), "--check"]).exit_code == 0
