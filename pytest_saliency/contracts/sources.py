@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,12 @@ class Place:
     def folders(self) -> tuple[Path, ...]:
         """Where code named by ``python:`` is looked for, in order."""
         return (self.folder,) if self.folder == self.root else (self.folder, self.root)
+
+    def path(self, written: str) -> Path:
+        """Return where ``written``, relative to the contract's folder, is, without ``..`` wherever that is the same."""
+        joined = self.folder / written
+        plain = Path(os.path.normpath(joined))
+        return plain if plain.resolve() == joined.resolve() else joined  # a link on the way makes ".." another folder
 
 
 def make_subject(
@@ -75,7 +82,7 @@ def make_subject(
         )
     source, digest = f"{kind}:{value}", None
     if spec.weights is not None:
-        loaded = load_weights(made, place.folder / spec.weights, name, spec.sha256)
+        loaded = load_weights(made, place.path(spec.weights), name, spec.sha256)
         digest = loaded.sha256
         source = " ".join([source, "weights", spec.weights, *(f"({text})" for text in loaded.adaptations)])
     return Subject(
@@ -186,9 +193,9 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
 
     kind, value = spec.source
     readers: Mapping[str, Callable[[], object]] = {
-        "imagefolder": lambda: Cases.from_imagefolder(place.folder / value, classes=spec.classes),
-        "npz": lambda: _npz(place.folder / value, spec.classes, value),
-        "csv": lambda: _csv(place.folder / value, spec.columns, spec.classes, value),
+        "imagefolder": lambda: Cases.from_imagefolder(place.path(value), classes=spec.classes),
+        "npz": lambda: _npz(place.path(value), spec.classes, value),
+        "csv": lambda: _csv(place.path(value), spec.columns, spec.classes, value),
         "fixture": lambda: place.fixtures[value],
         "python": lambda: _python(value, spec.args or {}, place),
     }
