@@ -215,6 +215,7 @@ def waived(folder: Path) -> tuple[list[Path], Path]:
 
     from evidence.bundles import document_of, repository
     from evidence.waiving import file_of, waiver
+
     from pytest_saliency.evidence.waivers import assess, load_waivers
 
     root = repository(folder / "repository")

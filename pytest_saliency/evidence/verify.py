@@ -96,8 +96,8 @@ def verify(
     Raises
     ------
     SaliencyError
-        ``root`` does not hold the files of the checks (level 3), a key cannot be used, the extra ``sign`` is not installed though a key was given, or torch is not, though
-        level 2 or 3 was asked for.
+        ``root`` does not hold the files of the checks (level 3), a key cannot be used, the extra ``sign`` is not
+        installed though a key was given, or torch is not, though level 2 or 3 was asked for.
     """
     from pytest_saliency.evidence.outcome import names_of
 
