@@ -146,7 +146,9 @@ def test_changed_numbers_with_decisions_made_anew_are_found_at_levels_2_and_3(
     bundles: tuple[Path, Path], root: Path, tmp_path: Path
 ) -> None:
     """The one forgery that level 1 cannot see: other numbers, and everything that follows from them."""
-    from pytest_saliency.checks.numbers import decide_again
+    from pytest_saliency.checks.numbers import Numbers, decide_again
+    from pytest_saliency.checks.registry import KINDS
+    from pytest_saliency.checks.worst import rows_of
 
     folder = copy_of(bundles[0], tmp_path / "copy")
 
@@ -156,6 +158,9 @@ def test_changed_numbers_with_decisions_made_anew_are_found_at_levels_2_and_3(
         table["iou_drop"] = [0.1 + 0.001 * place for place in range(len(table["id"]))]  # type: ignore[index, call-overload]
         made = decide_again(one)
         one |= {"decision": made.to_dict(), "verdict": made.verdict.value, "headline": made.headline}
+        kind, numbers = KINDS["no_semantic_drift"], Numbers.of(one)
+        ranked = kind.ranked(kind.parameters(**one["criterion"]), numbers)  # type: ignore[arg-type]
+        one["worst"] = rows_of(ranked, numbers, one["cases"]["class_names"])  # type: ignore[call-overload]
 
     rewrite(folder, forge)
     assert verify(folder, 1).whole
