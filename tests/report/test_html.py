@@ -603,3 +603,18 @@ def test_pictures_of_failed_checks_only(pictured: dict[str, Any], tmp_path: Path
 def test_another_word_for_images_is_refused() -> None:
     with pytest.raises(SaliencyError, match="'some' is none of the pictures"):
         render_html(sample_document([]), nothing, images="some")
+
+
+def test_checks_of_several_contracts_are_told_apart() -> None:
+    ours = sample_record("class_sensitive")
+    other = {
+        **sample_record("class_sensitive"),
+        "contract": "another",
+        "node": "another.saliency.yaml::class-sensitive",
+    }
+    page = render_html(sample_document([ours, other]), nothing).replace("<wbr>", "")
+    for shown in (f"{ours['contract']}/class-sensitive", "another/class-sensitive"):
+        assert page.count(shown) >= 2, "in the table and above the section"
+    assert f"{ours['contract']}/class-sensitive" not in render_html(sample_document([ours]), nothing).replace(
+        "<wbr>", ""
+    )

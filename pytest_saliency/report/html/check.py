@@ -45,7 +45,7 @@ def check_view(
     gallery = gallery_view(record, read) if pixels else []
     return {
         "anchor": f"check-{place}",
-        "name": shown_name(record),
+        "name": shown_name(record, document),
         "node": record.get("node"),
         "contract": record.get("contract"),
         "requirement": record.get("requirement"),

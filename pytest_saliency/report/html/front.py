@@ -103,10 +103,12 @@ def contract_rows(records: Sequence[Record]) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def shown_name(record: Record) -> str:
-    """Return the check as its node id names it: ``faithful[gradcam]``."""
+def shown_name(record: Record, document: Document) -> str:
+    """Return the check as its node id names it, ``faithful[gradcam]``; with its contract where there are several."""
     node = str(record.get("node") or "")
-    return node.rpartition("::")[2] or str(record.get("check") or "unnamed")
+    name = node.rpartition("::")[2] or str(record.get("check") or "unnamed")
+    contracts = {one.get("contract") for one in document.get("records") or () if one.get("contract")}
+    return f"{record['contract']}/{name}" if len(contracts) > 1 and record.get("contract") else name
 
 
 def excused(record: Record, document: Document) -> list[str]:
@@ -140,7 +142,7 @@ def matrix_row(record: Record, place: int, document: Document) -> dict[str, Any]
     return {
         "anchor": f"check-{place}",
         "requirement": record.get("requirement"),
-        "check": shown_name(record),
+        "check": shown_name(record, document),
         "contract": record.get("contract"),
         "method": (record.get("method") or {}).get("name") or method_line(record),
         "subject": subject_line(record),
