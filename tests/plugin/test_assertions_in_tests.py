@@ -48,7 +48,7 @@ def test_results_are_recorded_on_the_running_test(repository: pytest.Pytester) -
     records = json.loads((repository.path / "run.json").read_text())["records"]
     assert [(r["node"].split("::")[1], r["kind"], r["verdict"]) for r in records] == [
         ("test_drifts", "class_sensitive", "PASS"),
-        ("test_drifts", "no_semantic_drift", "FAIL"),
+        ("test_drifts#2", "no_semantic_drift", "FAIL"),
         ("test_holds", "class_sensitive", "PASS"),
         ("test_is_expected", "no_semantic_drift", "FAIL"),
     ]
