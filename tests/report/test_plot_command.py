@@ -105,7 +105,6 @@ def test_a_text_that_no_check_has_and_a_file_that_is_not_there(tmp_path: Path) -
     assert (done.exit_code, done.output.startswith("Error: nothing to plot: none of the 9 checks")) == (1, True)
     assert "'nowhere'" in done.output
     assert call(tmp_path / "no.json", "-o", tmp_path).exit_code == 2
-    assert call(run).exit_code == 2
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
