@@ -10,12 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_saliency.assertions import (
-        assert_class_sensitive,
-        assert_faithful,
-        assert_no_semantic_drift,
-        assert_not_worse_than_baseline,
-    )
+    from pytest_saliency.assertions.class_sensitive import assert_class_sensitive
+    from pytest_saliency.assertions.faithful import assert_faithful
+    from pytest_saliency.assertions.no_semantic_drift import assert_no_semantic_drift
+    from pytest_saliency.assertions.not_vacuous import assert_not_vacuous
+    from pytest_saliency.assertions.not_worse_than_baseline import assert_not_worse_than_baseline
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.verdict import Verdict
     from pytest_saliency.engine.cases import Cases
@@ -28,10 +27,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
-    "assert_class_sensitive": "assertions",
-    "assert_faithful": "assertions",
-    "assert_no_semantic_drift": "assertions",
-    "assert_not_worse_than_baseline": "assertions",
+    "assert_class_sensitive": "assertions.class_sensitive",
+    "assert_faithful": "assertions.faithful",
+    "assert_no_semantic_drift": "assertions.no_semantic_drift",
+    "assert_not_vacuous": "assertions.not_vacuous",
+    "assert_not_worse_than_baseline": "assertions.not_worse_than_baseline",
     "Cases": "engine.cases",
     "Explained": "engine.explained",
     "explain": "engine.explained",
@@ -57,6 +57,7 @@ __all__ = [
     "assert_class_sensitive",
     "assert_faithful",
     "assert_no_semantic_drift",
+    "assert_not_vacuous",
     "assert_not_worse_than_baseline",
     "explain",
     "register_method",

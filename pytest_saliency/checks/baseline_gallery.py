@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pytest_saliency.checks.baseline_maps import SHOWN
 from pytest_saliency.checks.common import Kept
 from pytest_saliency.checks.gallery import Gallery
 
@@ -40,7 +39,9 @@ def gallery_against(
     if of is None:
         return None
     kept = Kept(of.kept.indices[pairs.now], of.kept.total, of.kept.dropped)
-    name = SHOWN[result.kind]
+    from pytest_saliency.checks.registry import KINDS
+
+    name = KINDS[result.kind].shown
     place = PLACES[name]
     now = of.maps[place]
     title = of.titles[place]

@@ -32,8 +32,10 @@ def correct_of(everyone: Table) -> dict[str, list[bool]]:
     }
 
 
-def wanted(kind: str, keep: str, everyone: Table) -> tuple[list[bool], str]:
+def wanted(pair: bool, keep: str, everyone: Table) -> tuple[list[bool], str]:
     """Return which cases ``keep`` keeps, and why the others are left out.
+
+    ``pair``: for a check of a subject before and one after, instead of one.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def wanted(kind: str, keep: str, everyone: Table) -> tuple[list[bool], str]:
         The table does not say what each model predicted, or there is no such ``keep``.
     """
     found = correct_of(everyone)
-    if kind == "no_semantic_drift":
+    if pair:
         if keep == "both_correct":
             mask = [a and b for a, b in zip(found["correct_before"], found["correct_after"], strict=True)]
         elif keep == "same_prediction":
@@ -64,11 +66,13 @@ def drawn_of_clusters(clusters: Sequence[Any], seed: int) -> list[int]:
 
 
 def fates_of(kind: str, criterion: Mapping[str, Any], everyone: Table, seed: int) -> list[str]:
-    """Return what became of each case of a check that measures: class_sensitive, faithful or no_semantic_drift."""
-    mask, why = wanted(kind, str(criterion["keep"]), everyone)
+    """Return what became of each case of a check that measures and has ``keep`` among its parameters."""
+    from pytest_saliency.checks.registry import KINDS
+
+    mask, why = wanted("before" in KINDS[kind].roles, str(criterion["keep"]), everyone)
     fates = [KEPT if one else why for one in mask]
     clusters = everyone.get("cluster")
-    if kind == "faithful" and clusters is not None:
+    if KINDS[kind].drawn and clusters is not None:
         kept = [i for i, one in enumerate(mask) if one]
         chosen = {kept[i] for i in drawn_of_clusters([clusters[i] for i in kept], seed)}
         fates = [SAME_CLUSTER if fate == KEPT and i not in chosen else fate for i, fate in enumerate(fates)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_saliency.checks.class_sensitive import ClassSensitiveParameters
 from pytest_saliency.checks.faithful import FaithfulParameters
 from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
+from pytest_saliency.checks.not_vacuous import NotVacuousParameters
 from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters
 from pytest_saliency.checks.parameters import Parameters
 
@@ -26,16 +27,36 @@ PAIR = ("before", "after")
 
 @dataclass(frozen=True)
 class Kind:
-    """A check kind: its parameters, the subjects it needs, and the assertion of the same name.
+    """A check kind: its parameters, the subjects it needs, the assertion of the same name, and what readers say of it.
 
-    ``inherited``: parameters that a contract does not write, because they come from the check that ``of`` names, as
-    do models, cases and axes. A kind that has such measures nothing itself.
+    Attributes
+    ----------
+    roles, many
+        Keys that name one model each, and keys that name a list of models (which may be left out). The subjects of a
+        list are called ``nulls.1``, ``nulls.2`` and so on, in the order of the list.
+    question, claim
+        What is decided, as a question for the report and as a sentence for the release record.
+    inherited
+        Parameters that a contract does not write, because they come from the check that ``of`` names, as do models,
+        cases and axes. A kind that has such measures nothing itself.
+    region
+        The parameter that says which share of the positions forms a top region, if the measure has one.
+    shown
+        Which of the maps stands for the kind where one is shown, as a run keeps them.
+    drawn
+        Whether one image of each cluster is drawn, instead of averaging within clusters.
     """
 
     name: str
     parameters: type[Parameters]
     roles: tuple[str, ...]
+    question: str
+    claim: str
+    many: tuple[str, ...] = ()
     inherited: tuple[str, ...] = ()
+    region: str | None = None
+    shown: str = "top1"
+    drawn: bool = False
 
     @property
     def assertion(self) -> str:
@@ -72,13 +93,44 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("class_sensitive", ClassSensitiveParameters, ONE),
-        Kind("faithful", FaithfulParameters, ONE),
-        Kind("no_semantic_drift", NoSemanticDriftParameters, PAIR),
+        Kind(
+            "class_sensitive",
+            ClassSensitiveParameters,
+            ONE,
+            "Do the maps for the two most likely classes differ?",
+            "The model's maps for the two most likely classes of an image differ.",
+            region="top_k",
+        ),
+        Kind(
+            "faithful",
+            FaithfulParameters,
+            ONE,
+            "Does the prediction stand on the region that the map shows?",
+            "Removing the regions that the maps name costs an image more than removing those of other images.",
+            drawn=True,
+        ),
+        Kind(
+            "no_semantic_drift",
+            NoSemanticDriftParameters,
+            PAIR,
+            "Does the model look at the same evidence as before?",
+            "The model still looks at the same evidence as the one that it is compared with.",
+            region="top_fraction",
+            shown="after",
+        ),
+        Kind(
+            "not_vacuous",
+            NotVacuousParameters,
+            ONE,
+            "Is there anything on the maps?",
+            "The maps of nearly all images show something.",
+        ),
         Kind(
             "not_worse_than_baseline",
             NotWorseThanBaselineParameters,
             (),
+            "Is the model no worse than the approved baseline?",
+            "The maps are not worse than those of the approved baseline on the same images.",
             inherited=("method", "of_kind", "of_criterion"),
         ),
     )

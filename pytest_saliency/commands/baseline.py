@@ -197,14 +197,14 @@ def _selected(folder: Path, selectors: Sequence[str]) -> list[Shelf]:
 
 def _draw(made: Diff, shelf: Shelf, output: Path) -> str:
     """Write the picture of a diff and return where it is, or why there is none."""
-    from pytest_saliency.checks.baseline_maps import SHOWN
+    from pytest_saliency.checks.registry import KINDS
     from pytest_saliency.records.whole import write_bytes_whole
     from pytest_saliency.report.baseline_sheet import Row, sheet_png
 
     if made.stored is None or not made.cases:
         return "none: no image became worse, or nothing can be compared"
     assert shelf.waiting is not None
-    name = SHOWN[shelf.waiting.kind]
+    name = KINDS[shelf.waiting.kind].shown
     then, now = (side.maps.get(name) for side in made.stored)
     if then is None or now is None:
         return "none: no maps were kept in the approved baseline or in the candidate"

@@ -26,7 +26,8 @@ class CheckItem:
     """One item: a check with one value of each axis. Everything is resolved; nothing is imported or opened.
 
     ``parameters`` are keyword arguments for the kind's parameter model, ``roles`` maps ``model`` (or ``before`` and
-    ``after``) to names of the contract's models, ``lines`` maps each written key to its line.
+    ``after``, or ``nulls.1``, ``nulls.2`` of a list) to names of the contract's models, ``lines`` maps each written key
+    to its line.
     """
 
     name: str
@@ -93,10 +94,11 @@ class CheckReader:
         cases = self._cases(head)
         if kind is None:
             return ()
-        own_keys = (*head_keys, *kind.roles, *kind.parameters.model_fields)
+        own_keys = (*head_keys, *kind.roles, *kind.many, *kind.parameters.model_fields)
         self.findings.unknown_keys(self.path, self.values, own_keys, self.section)
         self._method_names()
         self._roles_exist(kind)
+        self._lists_exist(kind)
         found = choices(kind, self.values, self.path, self.section, self.findings)
         made = (
             [(picked, self._parameters(kind, picked)) for picked in combinations(found or {})]
@@ -167,6 +169,23 @@ class CheckReader:
                 (*self.path, "after"), f"'before' and 'after' {self.section} are the same model '{shown(after)}'"
             )
 
+    def _lists_exist(self, kind: Kind) -> None:
+        """Report what is wrong with the keys that name a list of models."""
+        for role in kind.many:
+            if role not in self.values:
+                continue
+            here, written = (*self.path, role), self.values[role]
+            if not isinstance(written, tuple) or not written:
+                self.findings.value(here, f"'{role}' {self.section} must be a list of models; got {got(written)}")
+                continue
+            for i, name in enumerate(written):
+                if not isinstance(name, str):
+                    self.findings.value((*here, i), f"'{role}' must hold names of models; got {got(name)}")
+                elif name not in self.around.models:
+                    self.findings.value((*here, i), unknown_model(name, self.section, self.around.models))
+                elif name in written[:i]:
+                    self.findings.value((*here, i), f"'{role}' {self.section} names '{shown(name)}' twice")
+
     def _parameters(self, kind: Kind, picked: Mapping[str, Choice]) -> dict[str, Any] | None:
         values: dict[str, Any] = {}
         places: dict[str, Path] = {}
@@ -203,6 +222,8 @@ class CheckReader:
         roles = {role: self.values.get(role, self.around.defaults.get(role)) for role in kind.roles}
         if "model" in picked:
             roles["model"] = picked["model"].value
+        for role in kind.many:
+            roles |= {f"{role}.{number}": name for number, name in enumerate(self.values.get(role, ()), start=1)}
         return CheckItem(
             name=item_name(head.id, axes),
             check=head.id,

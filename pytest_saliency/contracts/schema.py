@@ -100,7 +100,17 @@ def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) 
     if kind.inherited:
         return _inheriting_schema(kind, head, parameters)
     roles = {role: {"description": _ROLES.get(role, role), "type": "string"} for role in kind.roles}
-    own: dict[str, Any] = {**roles, **parameters["properties"]}
+    lists = {
+        role: {
+            "description": _ROLES.get(role, role),
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "uniqueItems": True,
+        }
+        for role in kind.many
+    }
+    own: dict[str, Any] = {**roles, **lists, **parameters["properties"]}
     # A text of its own form stands for a variant, an own method, or an import path; what it names is checked when read.
     method = {"type": "string", "anyOf": [{"enum": list(METHOD_NAMES)}, {"pattern": f"^{METHOD_NAME.pattern}$"}]}
     described = Parameters.model_fields["method"].description

@@ -11,9 +11,7 @@ from pytest_saliency.evidence.compared import first_difference, only_rounding
 
 Record = Mapping[str, Any]
 
-MEASURED = ("class_sensitive", "faithful", "no_semantic_drift")
 COMPARED = "not_worse_than_baseline"
-SHARE = {"class_sensitive": "top_k", "no_semantic_drift": "top_fraction"}
 
 
 def about_images(record: Record) -> list[str]:
@@ -32,19 +30,19 @@ def about_images(record: Record) -> list[str]:
 
 def _fates(record: Record) -> str | None:
     from pytest_saliency.checks.fates import KEPT, SAME_CLUSTER, fates_of, wanted
+    from pytest_saliency.checks.registry import KINDS
 
     everyone, criterion = record["everyone"], record["criterion"]
     said = list(everyone["fate"])
-    if record["kind"] in MEASURED:
+    if not KINDS[record["kind"]].inherited and "keep" in criterion:
         return first_difference(said, fates_of(record["kind"], criterion, everyone, int(record["seed"], 16)), "fate")
     if record["kind"] != COMPARED:
         return None
     from pytest_saliency.checks.not_worse_than_baseline import LEFT, NOT_THERE
-    from pytest_saliency.checks.registry import KINDS
 
     # Which of the images that the measuring check kept the baseline knows is not in this record.
     measured: Any = KINDS[criterion["of_kind"]].parameters(**criterion["of_criterion"])
-    mask, why = wanted(criterion["of_kind"], measured.keep, everyone)
+    mask, why = wanted("before" in KINDS[criterion["of_kind"]].roles, measured.keep, everyone)
     free = {KEPT, LEFT, NOT_THERE, *((SAME_CLUSTER,) if "cluster" in everyone else ())}
     made = [fate if one and fate in free else KEPT if one else why for one, fate in zip(mask, said, strict=True)]
     return first_difference(said, made, "fate")
@@ -66,9 +64,10 @@ def about_results(record: Record) -> list[str]:
 
 
 def _region(record: Record) -> list[str]:
+    from pytest_saliency.checks.registry import KINDS
     from pytest_saliency.measure.region_size import region_size
 
-    share, size = SHARE.get(record["kind"]), record["inputs"].get("size")
+    share, size = KINDS[record["kind"]].region, record["inputs"].get("size")
     if share is None or size is None:  # without a size the regions lie on the layer's grid, which no record names
         return []
     made = region_size(float(record["criterion"][share]), prod(int(side) for side in size))

@@ -17,13 +17,6 @@ Part = dict[str, Any]
 ASSESSOR = "assessor:1"
 PYTHON = "checks in Python tests"
 RESULTS = "results.json"
-ASKED = {
-    "class_sensitive": "The model's maps for the two most likely classes of an image differ.",
-    "faithful": "Removing the regions that the maps name costs an image more than removing those of other images.",
-    "no_semantic_drift": "The model still looks at the same evidence as the one that it is compared with.",
-    "not_worse_than_baseline": "The maps are not worse than those of the approved baseline on the same images.",
-}
-"""What a check of each kind asks, in a sentence."""
 
 
 def standards(records: Sequence[Record]) -> list[Part]:
@@ -85,7 +78,7 @@ def _requirement(name: str, record: Record) -> Part:
     return {
         "bom-ref": f"requirement:{name}",
         "identifier": check_name(record),
-        "text": ASKED.get(kind, f"A check of kind {kind} holds."),
+        "text": _claim(kind),
         "descriptions": [f"Evidence for requirement {reference}."] if reference else [],
         "properties": properties(
             {"kind": record.get("kind"), "severity": (record.get("policy") or {}).get("severity")}
@@ -124,7 +117,7 @@ def _claim(name: str, record: Record, waived: Mapping[str, str]) -> Part:
     verdict, decision = str(record.get("verdict")), record["decision"]
     claim: Part = {
         "bom-ref": f"claim:{name}",
-        "predicate": ASKED.get(str(record.get("kind")), f"A check of kind {record.get('kind')} holds."),
+        "predicate": _claim(str(record.get("kind"))),
         "reasoning": f"{verdict}: {record.get('headline')}. "
         + " ".join(
             f"{'Shown' if leg['holds'] else 'Not shown'}: {leg['statement']} (p = {text(leg['p'])})."
@@ -192,3 +185,9 @@ def instant_or_none(written: object, *, whole_day: bool = False) -> str | None:
         return shown_instant(read_day(str(written), whole_day=whole_day))
     except ValueError:
         return None
+
+
+def _claim(kind: str) -> str:
+    from pytest_saliency.checks.registry import KINDS
+
+    return KINDS[kind].claim if kind in KINDS else f"A check of kind {kind} holds."

@@ -274,7 +274,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
             {"accuracy_drop": np.zeros(200)},
             {"max_accuracy_drop": 0.1},
             {"max_drifted_share": 0.2},
-            "accuracy has none per image",
+            "accuracy drop has none per image",
         ),
     ):
         with pytest.raises(CriterionError, match=message):

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from pytest_saliency.decide import class_sensitive, compare, drift, faithful, swap
 from pytest_saliency.decide.decision import Decision
-from pytest_saliency.decide.drift_limits import LIMITED
+from pytest_saliency.decide.drift import LIMITED
 from pytest_saliency.decide.tolerance import (
     FEW,
     LARGE_REGION,

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_saliency.report.html.accounting import accounting
 from pytest_saliency.report.html.baseline import baseline_view
 from pytest_saliency.report.html.drops import drop_rows
-from pytest_saliency.report.html.front import KINDS, Document, excused, shown_name
+from pytest_saliency.report.html.front import Document, excused, shown_name
 from pytest_saliency.report.html.identity import (
     condition_rows,
     criterion_rows,
@@ -49,7 +49,7 @@ def check_view(
         "node": record.get("node"),
         "contract": record.get("contract"),
         "requirement": record.get("requirement"),
-        "question": KINDS.get(str(record.get("kind")), str(record.get("kind"))),
+        "question": _question(str(record.get("kind"))),
         "kind": record.get("kind"),
         "method": method_line(record),
         "subject": subject_line(record),
@@ -78,6 +78,12 @@ def check_view(
         "notes": list(dict.fromkeys([*(decision.get("notes") or ()), *(record.get("notes") or ())])),
         "source": source_view(record),
     }
+
+
+def _question(kind: str) -> str:
+    from pytest_saliency.checks.registry import KINDS
+
+    return KINDS[kind].question if kind in KINDS else kind
 
 
 def gallery_view(record: Record, read: ReadPicture) -> list[dict[str, Any]]:

@@ -19,12 +19,6 @@ from pytest_saliency.report.terminal import describe_policy
 
 Document = Mapping[str, Any]
 Record = Mapping[str, Any]
-KINDS = {
-    "class_sensitive": "Do the maps for the two most likely classes differ?",
-    "faithful": "Does the prediction stand on the region that the map shows?",
-    "no_semantic_drift": "Does the model look at the same evidence as before?",
-    "not_worse_than_baseline": "Is the model no worse than the approved baseline?",
-}
 
 
 def front(document: Document, records: Sequence[Record], matrix: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

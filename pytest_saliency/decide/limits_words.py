@@ -1,4 +1,4 @@
-"""The headline of ``no_semantic_drift``, and the gates that block PASS."""
+"""The headline of a decision on limits, and the gates that block PASS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_saliency.decide import power, words
 from pytest_saliency.decide.decision import Leg, Measure
-from pytest_saliency.decide.drift_limits import LIMITED, SHARE, SHARE_LIMIT, SHARE_MOVED
+from pytest_saliency.decide.limited import Question
 from pytest_saliency.decide.verdict import Verdict
 
 
@@ -15,6 +15,7 @@ from pytest_saliency.decide.verdict import Verdict
 class Gates:
     """What must hold of the images before any PASS: few undefined, enough kept. Neither gate stops a FAIL."""
 
+    question: Question
     undefined: float
     max_undefined: float
     kept: int
@@ -31,20 +32,18 @@ class Gates:
         found = []
         if self.undefined > self.max_undefined:
             share, allowed = words.percents(self.undefined, self.max_undefined)
-            found.append(
-                f"{share} of the images are undefined, {allowed} are allowed; their maps before are blank, flat or not"
-                " finite: check the weights, or choose another layer or method"
-            )
+            found.append(f"{share} of the images are undefined, {allowed} are allowed; {self.question.undefined}")
         # A quotient, because 0.55 x 20 is a little above 11 in floating point.
         if self.total and self.kept / self.total < self.min_kept:
             found.append(
                 f"only {self.kept} of {self.total} images were kept, {words.percent(self.min_kept)} are needed;"
-                " look at where the predictions changed"
+                f" {self.question.few}"
             )
         return found
 
 
 def headline(
+    question: Question,
     verdict: Verdict,
     measures: Mapping[str, Measure],
     legs: Sequence[Leg],
@@ -55,18 +54,20 @@ def headline(
     """Return the verdict in words; ``shown`` names the measures whose failure was shown, the clearest first."""
     limited = [entry for entry in measures.values() if entry.limit is not None]
     if verdict is Verdict.FAIL:
-        leads = {entry.name: entry.moved for entry in LIMITED} | {SHARE: SHARE_MOVED}
-        first = [entry.name for entry in LIMITED if entry.name in shown]
-        lead = leads[first[0]] if first else leads[shown[0]]
+        first = [entry.moved for entry in question.entries if entry.name in shown]
+        first += [question.beyond.moved] if question.beyond is not None else []
+        lead = first[0]
         return f"{lead}: {_facts([entry for entry in limited if entry.name in shown], alpha)}{_lost(gates)}"
     if verdict is Verdict.PASS:
-        return f"the evidence stayed where it was: {_facts(limited, alpha)}{_lost(gates)}"
+        return f"{question.held}: {_facts(limited, alpha)}{_lost(gates)}"
     blocking = gates.sentences()
     if blocking:
         return f"not demonstrated: {'; '.join(blocking)}; {_facts(limited, alpha)}"
-    names = {entry.limit: entry.name for entry in LIMITED} | {SHARE_LIMIT: SHARE}
+    names = {entry.limit: entry.name for entry in question.entries}
+    if question.beyond is not None:
+        names[question.beyond.limit] = question.beyond.name
     missing = [measures[names[leg.name]] for leg in legs if not leg.holds]
-    advice = _advice(missing[0], alpha)
+    advice = _advice(question, missing[0], alpha)
     return f"not demonstrated: {_facts(missing, alpha)}{_lost(gates)}; {advice}"
 
 
@@ -87,8 +88,8 @@ def _lost(gates: Gates) -> str:
     return f", {words.percent(gates.undefined)} undefined" if gates.undefined else ""
 
 
-def _advice(measure: Measure, alpha: float) -> str:
-    limited = {entry.name: entry for entry in LIMITED}
+def _advice(question: Question, measure: Measure, alpha: float) -> str:
+    limited = {entry.name: entry for entry in question.entries}
     limit = 0.0 if measure.limit is None else measure.limit
     if measure.name not in limited:
         if measure.estimate >= limit:

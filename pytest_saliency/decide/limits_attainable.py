@@ -1,4 +1,4 @@
-"""Refuse limits of ``no_semantic_drift`` that could not be shown to hold even if nothing had changed."""
+"""Refuse limits that could not be shown to hold even if every image were perfect."""
 
 from __future__ import annotations
 
@@ -6,40 +6,45 @@ from collections.abc import Mapping, Sequence
 
 from pytest_saliency.decide import rates
 from pytest_saliency.decide.decision import NotAttainable
-from pytest_saliency.decide.drift_limits import SHARE_LIMIT, Limited
+from pytest_saliency.decide.limited import Limited, Question
 from pytest_saliency.decide.values import Units
 
 
 def check_attainable(
+    question: Question,
     declared: Sequence[Limited],
     limits: Mapping[str, float],
-    sizes: Mapping[str, int],
-    max_drifted_share: float | None,
+    each: Mapping[str, Units],
+    max_beyond: float | None,
     units: Units,
     total: int,
     alpha: float,
 ) -> None:
     """Raise NotAttainable naming every limit that needs more units than there are, with the number it needs."""
     asked = [
-        (f"{entry.limit} {limits[entry.limit]:g}", entry.smallest_n(limits[entry.limit], alpha), sizes[entry.name])
+        (
+            f"{entry.limit} {limits[entry.limit]:g}",
+            entry.smallest_n(limits[entry.limit], alpha, entry.bounds(each[entry.name])),
+            each[entry.name].n,
+        )
         for entry in declared
     ]
-    if max_drifted_share is not None:
-        name = f"{SHARE_LIMIT} {max_drifted_share:g}"
-        asked.append((name, rates.smallest_n_below(max_drifted_share, alpha), units.n))
+    if max_beyond is not None and question.beyond is not None:
+        name = f"{question.beyond.limit} {max_beyond:g}"
+        asked.append((name, rates.smallest_n_below(max_beyond, alpha), units.n))
     known = [needed for _, needed, _ in asked if needed is not None]
     if any(n == 0 for _, _, n in asked):
         where = f"none of {total} images was kept" if total else "there are no cases"
         raise NotAttainable(
-            f"no_semantic_drift has no image to decide on: {where}; check the cases and which of them 'keep' leaves.",
+            f"{question.kind} has no image to decide on: {where}; check the cases and which of them 'keep' leaves.",
             n=0,
             needed=max(known, default=None),
         )
     for name, needed, n in asked:
         if needed is None:
             raise NotAttainable(
-                f"no_semantic_drift could not PASS with {name} however many images there are, because unchanged maps"
-                " lie on that limit and not within it; leave room between them.",
+                f"{question.kind} could not PASS with {name} however many images there are, because"
+                f" {question.nothing} lie on that limit and not within it; leave room between them.",
                 n=n,
                 needed=None,
             )
@@ -47,7 +52,7 @@ def check_attainable(
     if short:
         wants = "; ".join(f"{name} needs {needed}, there are {n}" for name, needed, n in short)
         raise NotAttainable(
-            f"no_semantic_drift could not PASS with its {units.n} {units.word} even if nothing had changed:"
+            f"{question.kind} could not PASS with its {units.n} {units.word} even if {question.perfect}:"
             f" at alpha {alpha:g}, {wants}; add images (n counts after 'keep') or widen the limit.",
             n=min(n for _, _, n in short),
             needed=max(needed for _, needed, _ in short if needed is not None),
