@@ -161,10 +161,7 @@ class Saliency:
         whether a contract or a test made them. A model that changed in between, in its numbers or in what it does, is
         explained afresh.
         """
-        from pytest_saliency.engine.explained import explain
         from pytest_saliency.engine.identity import looks
-        from pytest_saliency.engine.methods.names import GRADIENT_METHODS
-        from pytest_saliency.engine.threads import threads_for
 
         key = (*subject.reading(), cases.digest, looks(subject))
         self._find_moved(key)
@@ -173,23 +170,31 @@ class Saliency:
         if views and mine not in views:
             views[mine] = next(iter(views.values())).seen_as(subject, cases)
         elif not views:
-            views[mine] = explain(
-                subject,
-                cases,
-                device=self.settings.device,
-                batch_size=self.settings.batch_size,
-                precision=self.settings.precision,
-                methods=tuple(dict.fromkeys((*GRADIENT_METHODS, *self._planned))),
-                progress=self._progress,
-                cache=self._cache,
-                worker=self.settings.worker,
-                threads=threads_for(self.settings.workers),
-            )
+            views[mine] = self.explain_once(subject, cases)
         self._explained[key] = views
         self._explained.move_to_end(key)
         while len(self._explained) > REMEMBERED:
             self._explained.popitem(last=False)
         return views[mine]
+
+    def explain_once(self, subject: Subject, cases: Cases) -> Explained:
+        """Return explanations that the session does not keep: for models that are looked at one after the other."""
+        from pytest_saliency.engine.explained import explain
+        from pytest_saliency.engine.methods.names import GRADIENT_METHODS
+        from pytest_saliency.engine.threads import threads_for
+
+        return explain(
+            subject,
+            cases,
+            device=self.settings.device,
+            batch_size=self.settings.batch_size,
+            precision=self.settings.precision,
+            methods=tuple(dict.fromkeys((*GRADIENT_METHODS, *self._planned))),
+            progress=self._progress,
+            cache=self._cache,
+            worker=self.settings.worker,
+            threads=threads_for(self.settings.workers),
+        )
 
     def costs(self) -> list[dict[str, Any]]:
         """Return what a record would say of all work that is still held, whether a check told of it or not."""

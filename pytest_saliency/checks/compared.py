@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-DECIDES_ONLY = frozenset({"alpha", "rule", "against", "curves", "reference"})
+DECIDES_ONLY = frozenset({"alpha", "rule", "against", "curves", "reference", "null_test", "checkpoints", "confirm"})
 """Parameters that say how numbers are judged or what is reported beside them, and change no number."""
 
 

@@ -21,8 +21,11 @@ from pytest_saliency.measure.pairs import compare
 from pytest_saliency.measure.performance import accuracy, macro_auc_of
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.drift_pasting import Example
     from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
+    from pytest_saliency.report.gallery import GalleryRow
 
+CAUSE = "magnitude only, cause not identified"
 LOW_MARGIN = 0.25  # the share of images, least certain before, that forms the low-margin slice
 
 
@@ -149,10 +152,34 @@ def readouts(
         "low_margin": {name: _mean(column[low]) for name, column in overall.items()} | {"n": len(low)},
         "iou_drop_by_method": methods,
         "iou_drop_range": max(known) - min(known) if known else None,
-        "cause": "magnitude only, cause not identified",
+        "cause": CAUSE,
     }
 
 
 def _mean(column: Floats) -> float | None:
     defined = column[~np.isnan(column)]
     return float(defined.mean()) if defined.size else None
+
+
+def pasted_row(before: Explained, kept: Kept, maps: tuple[Maps, Maps], example: Example) -> GalleryRow:
+    """Return the pictures of one pasted region: the lender with its maps, the receiver with region and with control."""
+    from pytest_saliency.report.gallery import GalleryRow
+
+    lender, receiver = (int(kept.indices[i]) for i in (example.lender, example.receiver))
+    cases = before.cases
+    name, other = (cases.class_name(cases.labels[i]) for i in (lender, receiver))
+    return GalleryRow(
+        id=cases.ids[lender],
+        label=name,
+        why="region pasted into another class",
+        caption=(
+            f"its newly used region, put into {cases.ids[receiver]} ({other})",
+            f"the prediction {'becomes' if example.followed else 'does not become, or with the control too,'} {name}",
+        ),
+        image=before.pixels(lender).numpy(),
+        maps=tuple(one.values[lender].numpy() for one in maps),
+        pictures=(
+            (f"{cases.ids[receiver]} with the region", example.pasted),
+            (f"{cases.ids[receiver]} with a control region", example.control),
+        ),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from pytest_saliency.checks.common import Floats, Kept
 from pytest_saliency.checks.worst import WORST, order_of
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
+
+if TYPE_CHECKING:
+    from pytest_saliency.report.gallery import GalleryRow
 
 PERCENTILES = (5, 25, 50, 75, 95)
 """Shown beside the worst: 95 means that 95 % of the images speak less against the criterion than this one."""
@@ -32,6 +35,10 @@ class Gallery:
         Lines for the image at a position in ``kept``, its id first.
     heading
         Stands above the sheet.
+    outline
+        Returns the region (*S) around which a line is drawn, for the image at a position in ``kept``.
+    further
+        Rows behind those, for the report alone.
     """
 
     explained: Explained
@@ -41,6 +48,8 @@ class Gallery:
     titles: Sequence[str]
     caption: Callable[[int], Sequence[str]]
     heading: str
+    outline: Callable[[int], Any] | None = None
+    further: Sequence[GalleryRow] = ()
 
     def chosen(self) -> list[tuple[int, str]]:
         """Return positions in ``kept`` with why each is shown: the worst, then percentiles of the defined ones."""
@@ -61,7 +70,7 @@ class Gallery:
         rows = order_of(self.badness)[:WORST]
         if not rows:
             return None
-        made = [PictureRow(self._image(i), self._maps(i), tuple(self.caption(i))) for i in rows]
+        made = [PictureRow(self._image(i), self._maps(i), tuple(self.caption(i)), self._outline(i)) for i in rows]
         return write_sheet(path, made, ("image", *self.titles), self.heading)
 
     def tiles(self, folder: Path) -> list[dict[str, Any]]:
@@ -80,12 +89,16 @@ class Gallery:
                     caption=tuple(self.caption(i)),
                     image=self._image(i),
                     maps=self._maps(i),
+                    outline=self._outline(i),
                 )
             )
-        return write_gallery(folder, rows, tuple(self.titles))
+        return write_gallery(folder, [*rows, *self.further], tuple(self.titles))
 
     def _image(self, position: int) -> Any:
         return self.explained.pixels(int(self.kept.indices[position])).numpy()
+
+    def _outline(self, position: int) -> Any:
+        return None if self.outline is None else self.outline(position)
 
     def _maps(self, position: int) -> tuple[Any, ...]:
         index = int(self.kept.indices[position])

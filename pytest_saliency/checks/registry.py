@@ -7,15 +7,26 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.checks.avoids import AvoidsParameters
+from pytest_saliency.checks.beats_null_explainers import BeatsNullExplainersParameters
+from pytest_saliency.checks.channel_activity import ChannelActivityParameters
 from pytest_saliency.checks.class_sensitive import ClassSensitiveParameters
 from pytest_saliency.checks.faithful import FaithfulParameters
+from pytest_saliency.checks.localized import LocalizedParameters
+from pytest_saliency.checks.model_dependent import ModelDependentParameters
 from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
+from pytest_saliency.checks.no_subgroup_gap import NoSubgroupGapParameters
 from pytest_saliency.checks.not_vacuous import NotVacuousParameters
 from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters
 from pytest_saliency.checks.parameters import Parameters
+from pytest_saliency.checks.planted_evidence import PlantedEvidenceParameters
+from pytest_saliency.checks.referring import INHERITED
+from pytest_saliency.checks.seed_robust import SeedRobustParameters
+from pytest_saliency.checks.stable import StableParameters
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.referring import Reference
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
@@ -38,7 +49,14 @@ class Kind:
         What is decided, as a question for the report and as a sentence for the release record.
     inherited
         Parameters that a contract does not write, because they come from the check that ``of`` names, as do models,
-        cases and axes. A kind that has such measures nothing itself.
+        cases and axes. A kind that has such measures nothing itself (see ``referring``); ``many`` then names the
+        models that take the place of the other check's last role, one after the other.
+    least
+        How many models each list of ``many`` must have; 0 where it may be left out.
+    baselined
+        Whether it needs an approved baseline.
+    fixed
+        Parameters of one value only, which nobody writes: the method of a kind that looks at no map.
     region
         The parameter that says which share of the positions forms a top region, if the measure has one.
     shown
@@ -54,6 +72,9 @@ class Kind:
     claim: str
     many: tuple[str, ...] = ()
     inherited: tuple[str, ...] = ()
+    least: int = 0
+    baselined: bool = False
+    fixed: tuple[str, ...] = ()
     region: str | None = None
     shown: str = "top1"
     drawn: bool = False
@@ -66,7 +87,7 @@ class Kind:
     def run(self, explained: Mapping[str, Explained], parameters: Parameters, check: str | None = None) -> Result:
         """Measure and decide. ``explained`` maps each role to the explanations of that subject.
 
-        Not for a kind that measures nothing itself; see ``not_worse_than_baseline.compare``.
+        Not for a kind that measures nothing itself; see :meth:`refer`.
 
         Raises
         ------
@@ -75,6 +96,12 @@ class Kind:
         """
         work: Any = import_module(f"pytest_saliency.checks.{self.name}").run
         result: Result = work(explained, parameters, check or self.name)
+        return result
+
+    def refer(self, reference: Reference, parameters: Parameters, check: str) -> Result:
+        """Measure by the check that ``of`` names, and decide; for a kind that measures nothing itself."""
+        work: Any = import_module(f"pytest_saliency.checks.{self.name}").by_reference
+        result: Result = work(reference, parameters, check)
         return result
 
     def decide(self, parameters: Parameters, numbers: Numbers) -> Decision:
@@ -94,6 +121,29 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(
+            "avoids",
+            AvoidsParameters,
+            ONE,
+            "Does the model leave the region alone?",
+            "The model does not look where it must not.",
+            shown="map",
+        ),
+        Kind(
+            "beats_null_explainers",
+            BeatsNullExplainersParameters,
+            ONE,
+            "Does the map show more than explainers that know nothing of the image?",
+            "Removing the regions that the maps name costs an image more than removing those of controls that know nothing.",
+        ),
+        Kind(
+            "channel_activity",
+            ChannelActivityParameters,
+            ONE,
+            "Does the layer answer with as many channels as it should?",
+            "The share of the layer's channels that an image sets off lies within its limits.",
+            fixed=("method",),
+        ),
+        Kind(
             "class_sensitive",
             ClassSensitiveParameters,
             ONE,
@@ -110,11 +160,28 @@ KINDS: Mapping[str, Kind] = {
             drawn=True,
         ),
         Kind(
+            "localized",
+            LocalizedParameters,
+            ONE,
+            "Does the evidence lie inside the masks?",
+            "The evidence lies inside the masks that come with the images.",
+            shown="map",
+        ),
+        Kind(
+            "model_dependent",
+            ModelDependentParameters,
+            ONE,
+            "Do the maps depend on what the model has learned?",
+            "The maps change when the model's weights are drawn anew.",
+            region="top_fraction",
+        ),
+        Kind(
             "no_semantic_drift",
             NoSemanticDriftParameters,
             PAIR,
             "Does the model look at the same evidence as before?",
             "The model still looks at the same evidence as the one that it is compared with.",
+            many=("nulls",),
             region="top_fraction",
             shown="after",
         ),
@@ -126,12 +193,47 @@ KINDS: Mapping[str, Kind] = {
             "The maps of nearly all images show something.",
         ),
         Kind(
+            "no_subgroup_gap",
+            NoSubgroupGapParameters,
+            (),
+            "Is every declared group of cases served alike?",
+            "What is measured of the model's maps is alike in every declared group of cases.",
+            inherited=INHERITED,
+        ),
+        Kind(
+            "planted_evidence",
+            PlantedEvidenceParameters,
+            ONE,
+            "Side by side with others, does the map find the image of its class?",
+            "In mosaics of images of different classes the map of a class lies on the image of that class.",
+            shown="mosaic",
+        ),
+        Kind(
+            "seed_robust",
+            SeedRobustParameters,
+            (),
+            "Does the finding hold for every training?",
+            "The statement about the maps holds for each of several trainings of the model.",
+            many=("models",),
+            least=2,
+            inherited=INHERITED,
+        ),
+        Kind(
+            "stable",
+            StableParameters,
+            ONE,
+            "Do the maps survive small changes of the image?",
+            "Small changes of an image that keep its prediction keep its map.",
+            region="top_fraction",
+        ),
+        Kind(
             "not_worse_than_baseline",
             NotWorseThanBaselineParameters,
             (),
             "Is the model no worse than the approved baseline?",
             "The maps are not worse than those of the approved baseline on the same images.",
-            inherited=("method", "of_kind", "of_criterion"),
+            inherited=INHERITED,
+            baselined=True,
         ),
     )
 }

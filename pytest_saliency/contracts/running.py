@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_saliency.checks.not_worse_than_baseline import NotWorseThanBaselineParameters
+from pytest_saliency.checks.referring import ReferringParameters
 from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.imports import resolve
 from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.explained import Explained
     from pytest_saliency.engine.subject import Subject
+    from pytest_saliency.records.baseline_entry import Entry
     from pytest_saliency.session import Saliency
 
 
@@ -70,39 +72,62 @@ class Run:
         kind = KINDS[self.check.kind]
         with located(self.check.line):
             parameters = kind.parameters(**self.check.parameters)
-            if isinstance(parameters, NotWorseThanBaselineParameters):
-                return self._compared(parameters)
-            return self._measured(kind, parameters, self._prepared_cases(), self.check.check)
+            if isinstance(parameters, ReferringParameters):
+                with located(self.check.lines.get("of") or self.check.line):
+                    return kind.refer(Referred(self, parameters), parameters, self.check.check)
+            return self._measured(kind, parameters, self.prepared_cases(), self.check.check)
 
-    def _prepared_cases(self) -> Cases:
+    def prepared_cases(self) -> Cases:
+        """Return the images, after what else the contract names has been found."""
         self._import_methods()
         return self._cases()
 
     def _measured(self, kind: Kind, parameters: Parameters, cases: Cases, check: str) -> Result:
-        explained = {role: self._explained(name, cases) for role, name in self.check.roles.items()}
-        return kind.run(explained, parameters, check)
+        return kind.run(self._all(kind, parameters, self.check.roles, cases), parameters, check)
 
-    def _compared(self, parameters: NotWorseThanBaselineParameters) -> Result:
-        """Measure as the check does that ``of`` names, under its name, and hold it against the approved baseline.
+    def _all(
+        self, kind: Kind, parameters: Parameters, roles: Mapping[str, str], cases: Cases
+    ) -> Mapping[str, Explained]:
+        """Return the explanations by role. Models of a list and checkpoints are made when asked for and not kept.
 
-        Whatever can be told before a model runs is told before.
+        So one of them is in memory at a time, however many there are.
         """
-        from pytest_saliency.checks.not_worse_than_baseline import compare, refuse_other_cases, refuse_other_meaning
-        from pytest_saliency.records.baseline_key import Key
-        from pytest_saliency.records.baselines import approved_entry
+        from pytest_saliency.contracts.checkpoints import OneAtATime, find_checkpoints, names_of, spec_of
 
-        with located(self.check.lines.get("of") or self.check.line):
-            entry = approved_entry(self.baselines, Key.made(self.contract.slug, parameters.of, self.check.axes))
-            refuse_other_meaning(entry, parameters.of_kind, parameters.of_criterion)
-        cases = self._prepared_cases()
-        with located(self.check.lines.get("of") or self.check.line):
-            refuse_other_cases(
-                entry, {"unordered_digest": cases.unordered_digest, "n": len(cases), "source": cases.source}
-            )
-        of = KINDS[parameters.of_kind]
-        result = self._measured(of, of.parameters(**parameters.of_criterion), cases, parameters.of)
-        with located(self.check.lines.get("of") or self.check.line):
-            return compare(result, entry, parameters, self.check.check)
+        listed = {role: name for role, name in roles.items() if role.partition(".")[0] in kind.many}
+        later: dict[str, Callable[[], Explained]] = {
+            role: partial(self._once, name, self.contract.models[name], cases) for role, name in listed.items()
+        }
+        pattern = getattr(parameters, "checkpoints", None)
+        if pattern is not None:
+            with located(self.check.lines.get("checkpoints") or self.check.line):
+                paths = find_checkpoints(pattern, self.place)
+                after = self.contract.models[roles["after"]]
+                for number, (path, name) in enumerate(zip(paths, names_of(paths), strict=True), start=1):
+                    spec = spec_of(after, name, path)
+                    later[f"checkpoints.{number}"] = partial(self._checkpoint, roles["after"], spec, cases)
+        held = {role: self._explained(name, cases) for role, name in roles.items() if role not in listed}
+        return OneAtATime(held, later) if later else held
+
+    def _checkpoint(self, model: str, spec: ModelSpec, cases: Cases) -> Explained:
+        with located(self.check.lines.get("checkpoints") or self.check.line):
+            return self._once(model, spec, cases)
+
+    def _once(self, model: str, spec: ModelSpec, cases: Cases) -> Explained:
+        """Explain a model that nobody keeps; one from a fixture is its owner's, so that keeping it costs nothing."""
+        if spec.fixture is not None:
+            return self._explained(model, cases)
+        names = cases.class_names if needs_class_names(spec) else None
+        written: Collection[str] = self.contract.document.data["models"][model]
+        with located(self._line(model, "")):
+            return self.session.explain_once(make_subject(spec.name or model, spec, self.place, names, written), cases)
+
+    def measured_as(self, parameters: ReferringParameters, roles: Mapping[str, str], cases: Cases) -> Result:
+        """Measure as the check does that ``of`` names, under its name, over the models of ``roles``."""
+        with located(self.check.line):
+            of = KINDS[parameters.of_kind]
+            explained = self._all(of, parameters.measured, roles, cases)
+            return of.run(explained, parameters.measured, parameters.of)
 
     def _import_methods(self) -> None:
         """Import the methods that are named by path, so that what is wrong with one is told before anything runs."""
@@ -171,3 +196,34 @@ class Run:
     def _fixture_of(self, spec: ModelSpec | CasesSpec | None) -> object:
         """Return the value of the fixture that ``spec`` names, or None; another value means another model."""
         return self.fixtures[spec.fixture] if spec is not None and spec.fixture else None
+
+
+@dataclass(frozen=True)
+class Referred:
+    """What ``run`` offers a check that refers to another one; see ``checks.referring.Reference``."""
+
+    run: Run
+    parameters: ReferringParameters
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """The names of the item's models by role."""
+        return self.run.check.roles
+
+    def cases(self) -> Cases:
+        """Return the images of both checks."""
+        return self.run.prepared_cases()
+
+    def measure(self, replaced: Mapping[str, str] | None = None) -> Result:
+        """Run the check that is referred to, under its id; ``replaced`` gives a role of it another of the models."""
+        many = KINDS[self.run.check.kind].many
+        own = {role: name for role, name in self.models.items() if role.partition(".")[0] not in many}
+        return self.run.measured_as(self.parameters, {**own, **(replaced or {})}, self.cases())
+
+    def baseline(self) -> Entry:
+        """Return its approved baseline."""
+        from pytest_saliency.records.baseline_key import Key
+        from pytest_saliency.records.baselines import approved_entry
+
+        key = Key.made(self.run.contract.slug, self.parameters.of, self.run.check.axes)
+        return approved_entry(self.run.baselines, key)

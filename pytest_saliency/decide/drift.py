@@ -1,4 +1,7 @@
-"""Did the evidence stay where it was? The limits of ``no_semantic_drift``, decided by ``limits``."""
+"""Did the evidence stay where it was? The limits of ``no_semantic_drift``, decided by ``limits``.
+
+With a reference (``drift_reference``) the same limits bind what is left when its change is subtracted.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy.typing as npt
 from pytest_saliency.decide import limits as limits_on
 from pytest_saliency.decide import words
 from pytest_saliency.decide.decision import Decision
+from pytest_saliency.decide.drift_reference import question_beyond
 from pytest_saliency.decide.limited import Beyond, Limited, Question
 from pytest_saliency.decide.tolerance import Tolerance
 from pytest_saliency.decide.values import Units
@@ -67,6 +71,15 @@ QUESTION = Question(
 )
 
 
+UNCHANGED = {"iou_drop": 0.0, "displacement": 0.0, "correlation": 1.0, "concentration_change": 0.0}
+"""What each measure of two maps is where they are the same."""
+
+
+def question_of(reference: str) -> Question:
+    """Return the question that the limits ask: ``absolute``, or of the excess over ``noise`` or ``null``."""
+    return QUESTION if reference == "absolute" else question_beyond(QUESTION, reference, (ACCURACY,))
+
+
 def decide(
     values: Mapping[str, npt.ArrayLike],
     *,
@@ -82,6 +95,9 @@ def decide(
     blank_after: int = 0,
     readouts: Mapping[str, object] | None = None,
     tolerances: Mapping[str, Tolerance] | None = None,
+    reference: str = "absolute",
+    further: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
     seed: int,
 ) -> Decision:
     """Decide whether the change of the maps stays within the declared limits.
@@ -111,6 +127,12 @@ def decide(
         Further entries for the decision's read-outs.
     tolerances
         By how much the numbers of two runs may differ, by name of the measure; those of large regions by default.
+    reference
+        ``noise`` or ``null``: ``values`` are the excess over it (accuracy aside), with twice the range.
+    further
+        By measure a p-value that an alarm needs beside that of the images; see ``drift_reference.further_p``.
+    notes
+        Further notes.
 
     Raises
     ------
@@ -125,7 +147,7 @@ def decide(
         apart[ACCURACY] = _accuracy_units(np.asarray(values[ACCURACY]).size, units, all_clusters)
     lost = f"{words.several(blank_after, 'image')} had a map before and none after: counted as full drift"
     return limits_on.decide(
-        QUESTION,
+        question_of(reference),
         values,
         limits=limits,
         alpha=alpha,
@@ -137,9 +159,10 @@ def decide(
         clusters=clusters,
         apart=apart,
         counts={"blank after": blank_after},
-        notes=[lost] if blank_after else [],
+        notes=[*([lost] if blank_after else []), *notes],
         readouts=readouts,
         tolerances=tolerances,
+        also=further,
         seed=seed,
     )
 

@@ -63,6 +63,7 @@ def decide(
     notes: Sequence[str] = (),
     readouts: Mapping[str, object] | None = None,
     tolerances: Mapping[str, Tolerance] | None = None,
+    also: Mapping[str, float] | None = None,
     seed: int,
     described: bool = True,
 ) -> Decision:
@@ -89,6 +90,8 @@ def decide(
         Further entries of the decision.
     tolerances
         By how much the numbers of two runs may differ, by name of the measure; what the question says by default.
+    also
+        By measure a further p-value that an alarm needs too: FAIL is shown by the larger of the two.
     described
         False leaves out what decides nothing (bootstrap intervals, other verdicts within the tolerance), for
         simulations that ask for many verdicts.
@@ -126,7 +129,7 @@ def decide(
     for name, array in arrays.items():
         entry = question.entry(name)
         measure, leg = _mean(entry, array, limits.get(entry.limit), each[name], alpha, seed)
-        measures[name] = measure
+        measures[name] = _with_further(measure, (also or {}).get(name))
         legs += [] if leg is None else [leg]
     if max_beyond is not None and question.beyond is not None:
         measures[question.beyond.name], leg = _share(question.beyond, single, arrays, limits, max_beyond, units, alpha)
@@ -160,6 +163,7 @@ def decide(
             alpha,
             seed,
             asked,
+            also or {},
         )
     measures = {name: _judged(question, entry, legs, name in shown) for name, entry in measures.items()}
     spread = {name: _spread(each[name].average(array), alpha, seed) for name, array in arrays.items() if described}
@@ -205,6 +209,7 @@ def _sensitivity(
     alpha: float,
     seed: int,
     tolerances: Mapping[str, Tolerance],
+    also: Mapping[str, float],
 ) -> Sensitivity:
     """Return which verdicts numbers within the tolerance of these give, all of them moved the same way.
 
@@ -221,7 +226,7 @@ def _sensitivity(
             down, up, best = ordered[entry.name]
             by = entry.bounds(each[entry.name])
             p_pass.append(entry.p_pass(down, up, limit, alpha, by))
-            p_fail[entry.name] = entry.p_fail(best, limit, alpha, by)
+            p_fail[entry.name] = max(entry.p_fail(best, limit, alpha, by), also.get(entry.name, 0.0))
         if max_share is not None and question.beyond is not None:
             shifted = {
                 entry.name: entry.shifted(arrays[entry.name], worse, limits[entry.limit], tolerances[entry.name])
@@ -234,6 +239,10 @@ def _sensitivity(
         return verdict_of(holds, any(p < alpha for p in holm(p_fail).values()))
 
     return reachable(tolerances, verdict, moved(-1), moved(1))
+
+
+def _with_further(measure: Measure, p: float | None) -> Measure:
+    return measure if p is None or measure.p_fail is None else replace(measure, p_fail=max(measure.p_fail, p))
 
 
 def _ordered(entry: Limited, array: FloatArray, units: Units, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:

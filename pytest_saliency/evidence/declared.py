@@ -200,9 +200,14 @@ def _subjects(
     subjects = record.get("subjects")
     if not subjects:
         return
-    if set(subjects) != set(item.roles):
+    from pytest_saliency.evidence.checkpoints import about_checkpoints, checkpoint_roles
+
+    pattern = item.parameters.get("checkpoints")
+    if set(subjects) - set(checkpoint_roles(subjects, pattern)) != set(item.roles):
         found.add(RESULTS, f"{name}: is about {sorted(subjects)}, and {path} declares {sorted(item.roles)}")
         return
+    for line in about_checkpoints(record, pattern, contract.models[item.roles["after"]]) if pattern else ():
+        found.add(RESULTS, f"{name}: {line} ({path})")
     for role, model in item.roles.items():
         spec, subject = contract.models[model], subjects[role]
         wanted = {"name": spec.name or model}

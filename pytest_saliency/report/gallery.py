@@ -14,7 +14,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 from PIL import Image
 
-from pytest_saliency.report.tiles import Tile, difference_tile, image_tile, map_tile
+from pytest_saliency.report.tiles import Tile, difference_tile, image_tile, map_tile, outlined
 
 DIFFERENCE = "difference"
 CELL = re.compile(r"\d{2,}-\d+\.(png|jpg)")
@@ -25,7 +25,8 @@ QUALITY = 88  # of JPEG, which is taken where it is smaller: photographs, not dr
 class GalleryRow:
     """One image of a check: who it is, why it is shown, and what is drawn.
 
-    ``image`` (C, *S), pixels in [0, 1]; ``maps`` signed (*s) at any resolution, None where there is none.
+    ``image`` (C, *S), pixels in [0, 1]; ``maps`` signed (*s) at any resolution, None where there is none; ``outline``
+    (*S), a region that a line is drawn around; ``pictures``: further images by title, (C, *S), drawn behind the rest.
     """
 
     id: str
@@ -34,6 +35,8 @@ class GalleryRow:
     caption: tuple[str, ...]
     image: NDArray[Any]
     maps: tuple[NDArray[Any] | None, ...]
+    outline: NDArray[Any] | None = None
+    pictures: tuple[tuple[str, NDArray[Any]], ...] = ()
 
 
 def write_gallery(folder: Path, rows: Sequence[GalleryRow], titles: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -49,6 +52,7 @@ def write_gallery(folder: Path, rows: Sequence[GalleryRow], titles: tuple[str, .
         cells += [(title, map_tile(row.image, one)) for title, one in zip(titles, row.maps, strict=True)]
         if len(row.maps) == 2:
             cells.append((DIFFERENCE, difference_tile(row.image, row.maps[0], row.maps[1])))
+        cells += [(title, image_tile(pixels, None)) for title, pixels in row.pictures]
         made.append(
             {
                 "id": row.id,
@@ -56,7 +60,7 @@ def write_gallery(folder: Path, rows: Sequence[GalleryRow], titles: tuple[str, .
                 "why": row.why,
                 "caption": list(row.caption),
                 "tiles": [
-                    _written(folder / f"{number:02d}-{place}", title, tile, row, titles)
+                    _written(folder / f"{number:02d}-{place}", title, outlined(tile, row.outline), row, titles)
                     for place, (title, tile) in enumerate(cells)
                 ],
             }
@@ -77,9 +81,12 @@ def _written(stem: Path, title: str, tile: Tile, row: GalleryRow, titles: tuple[
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    what = title if title == "image" else f"{title} over the image"
+    plain = title == "image" or any(title == one for one, _ in row.pictures)
+    what = title if plain else f"{title} over the image"
     if title == DIFFERENCE:
         what = f"{what}, light where the {titles[0]} is stronger, dark where the {titles[1]} is"
+    if row.outline is not None:
+        what = f"{what}, with the region outlined"
     extra = ", ".join(word for word in (tile.word, tile.slice) if word)
     return {
         "title": title,

@@ -138,10 +138,16 @@ def _accounting(record: Record) -> list[str]:
 
 def _identities(record: Record) -> list[str]:
     parts = []
+    listed: dict[str, int] = {}
     for role, subject in (record.get("subjects") or {}).items():
+        kind, _, number = role.partition(".")
+        if number:  # nulls and checkpoints; which they are is in the record
+            listed[kind] = listed.get(kind, 0) + 1
+            continue
         digest = subject.get("weights_sha256")
         word, digest = ("weights", digest) if digest else ("state", subject.get("state_sha256"))
         parts.append(f"{role} {subject.get('name')}  {word} sha256 {short_hash(digest)}  layer {subject.get('layer')}")
+    parts += [f"{count} {kind}" for kind, count in listed.items()]
     return ["   ".join(parts)] if parts else []
 
 

@@ -1,0 +1,232 @@
+"""Causal confirmation of a drift: the newly used region pasted into images of other classes.
+
+What the map after shows and the map before did not is cut out of an image and put into one of another class, at the
+same place. Newly used are the positions of the top region after that are not in the region before, or that carry at
+least twice the share of the evidence that they carried before (maps with few positive positions have them all in their
+region). If the prediction then becomes the class of the image that it was cut from, more often than with a control
+region of the same size and shape cut elsewhere from the same image, the new region drives the prediction.
+
+Lenders and receivers are drawn by seed, every image is each of them once at most, and one image of a cluster lends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytest_saliency.checks.common import Indices, Kept
+from pytest_saliency.checks.fates import drawn_of_clusters
+from pytest_saliency.decide.randomness import Stream
+from pytest_saliency.engine.batches import load_pixels
+from pytest_saliency.measure.grid import resize
+from pytest_saliency.measure.regions import top_region
+
+if TYPE_CHECKING:
+    from pytest_saliency.engine.explained import Explained
+    from pytest_saliency.engine.maps import Maps
+
+MOST = 400
+"""Images that lend a region at most; the bound of a share is then within 0.05 of it."""
+
+GREW = 2.0
+"""By how much a position's share of the evidence must have grown to count as newly used inside of the old region."""
+
+PLACES = 64
+"""Places that are tried for the control region; the one that overlaps the map after least is taken."""
+
+PER_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Confirmation:
+    """Per kept image: whom it lent to (position among the kept), and whether the class followed, None where it did not.
+
+    ``images``: how many changed images the models scored. ``example``: pictures of one pair for the report.
+    """
+
+    into: list[int | None]
+    region: list[int | None]
+    control: list[int | None]
+    before: list[int | None]
+    counts: dict[str, Any]
+    example: Example | None
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One pair: positions among the kept images, and pixels (C, *S) of receiver with region, and with control."""
+
+    lender: int
+    receiver: int
+    pasted: NDArray[Any]
+    control: NDArray[Any]
+    followed: bool
+
+
+def paste(
+    before: Explained,
+    after: Explained,
+    maps: tuple[Maps, Maps],
+    kept: Kept,
+    fraction: float,
+    classes: NDArray[np.int64],
+    seed: int,
+) -> Confirmation:
+    """Paste, and see what both models predict.
+
+    ``maps``: before and after, over all cases. ``classes`` (N,): the class whose map was explained; only images that the
+    model after predicts as that class take part, as an image that is wrong already cannot follow.
+    """
+    rows = kept.indices
+    n = len(rows)
+    sure = np.asarray(after.predicted[rows] == classes[rows])
+    usable = sure & maps[0].ok[rows] & maps[1].ok[rows]
+    pairs = _pairs(before, rows, np.flatnonzero(usable), np.flatnonzero(sure), classes[rows], seed)
+    into: list[int | None] = [None] * n
+    followed: dict[str, list[int | None]] = {name: [None] * n for name in ("region", "control", "before")}
+    example: Example | None = None
+    scored, without = 0, 0
+    asks_before = before.pixels(0).shape[0] == after.pixels(0).shape[0]  # else no image fits both
+    report = after.report("paste")
+    with after.stage("paste") as cost:
+        for start in range(0, len(pairs), PER_BATCH):
+            part = pairs[start : start + PER_BATCH]
+            made = _changed(after, maps, rows, part, fraction, seed)
+            without += len(part) - len(made.pairs)
+            if not made.pairs:
+                continue
+            wanted = torch.as_tensor([int(classes[rows[lender]]) for lender, _ in made.pairs])
+            seen = {
+                "region": _predicted(after, made.pasted) == wanted,
+                "control": _predicted(after, made.control) == wanted,
+            }
+            if asks_before:
+                seen["before"] = _predicted(before, _for(before, after, made.pasted)) == wanted
+            for name, column in seen.items():
+                for (lender, _), one in zip(made.pairs, column.tolist(), strict=True):
+                    followed[name][lender] = int(one)
+            for k, (lender, receiver) in enumerate(made.pairs):
+                into[lender] = receiver
+                telling = bool(seen["region"][k]) and not bool(seen["control"][k])
+                if example is None or (telling and not example.followed):
+                    example = Example(lender, receiver, made.pasted[k].numpy(), made.control[k].numpy(), telling)
+            scored += len(seen) * len(made.pairs)
+            cost.count("pasted", len(seen) * len(made.pairs))
+            cost.passes += len(seen)
+            if report is not None:
+                report(min(start + PER_BATCH, len(pairs)), len(pairs))
+    counts = {"images": scored, "lenders": len(pairs) - without, "without_new_region": without}
+    return Confirmation(into, followed["region"], followed["control"], followed["before"], counts, example)
+
+
+def _pairs(
+    explained: Explained,
+    rows: Indices,
+    lenders: NDArray[np.int64],
+    receivers: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    seed: int,
+) -> list[tuple[int, int]]:
+    """Return (lender, receiver) of different classes, in the order of the lenders; none of them twice."""
+    clusters = explained.cases.clusters
+    if clusters is not None:
+        lenders = lenders[drawn_of_clusters([clusters[rows[i]] for i in lenders], seed)]
+    order = lenders[Stream(seed, "paste", "lenders").permutation(len(lenders))][:MOST]
+    free = [int(i) for i in receivers[Stream(seed, "paste", "receivers").permutation(len(receivers))]]
+    found = []
+    for lender in order.tolist():
+        place = next((k for k, one in enumerate(free) if classes[one] != classes[lender]), None)
+        if place is not None:
+            found.append((lender, free.pop(place)))
+    return sorted(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Changed:
+    pairs: list[tuple[int, int]]
+    pasted: Tensor
+    control: Tensor
+
+
+def _changed(
+    after: Explained,
+    maps: tuple[Maps, Maps],
+    rows: Indices,
+    pairs: Sequence[tuple[int, int]],
+    fraction: float,
+    seed: int,
+) -> _Changed:
+    """Return receivers with the lenders' new regions, and with their control regions; less lenders without a region."""
+    lent = torch.as_tensor([int(rows[lender]) for lender, _ in pairs])
+    preprocess = after.runner.subject.preprocess
+    size = after.input_size
+    old, new = (top_region(one.values[lent], fraction, size).weights.reshape(-1, *size) for one in maps)
+    was, now = (shares_of(one.values[lent], size) for one in maps)
+    region = torch.where(now >= GREW * was, new, (new - old).clamp(min=0.0))
+    have = [k for k in range(len(pairs)) if float(region[k].sum()) >= 1.0]
+    chosen = [pairs[k] for k in have]
+    if not chosen:
+        return _Changed([], torch.empty(0), torch.empty(0))
+    givers = load_pixels(after.cases, [int(rows[lender]) for lender, _ in chosen], preprocess)
+    takers = load_pixels(after.cases, [int(rows[receiver]) for _, receiver in chosen], preprocess)
+    weights = region[have]
+    other = torch.stack(
+        [
+            moved_away(weights[k], new[have[k]], Stream(seed, "paste", "control", after.cases.ids[rows[lender]]))
+            for k, (lender, _) in enumerate(chosen)
+        ]
+    )
+    made = [w.unsqueeze(1) * givers + (1.0 - w.unsqueeze(1)) * takers for w in (weights, other)]
+    return _Changed(chosen, made[0], made[1])
+
+
+def shares_of(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return each position's share of its map's positive mass, (n, *S)."""
+    positive = resize(torch.nan_to_num(maps.double(), nan=0.0, posinf=0.0).clamp(min=0), size)
+    mass = positive.sum(1, keepdim=True).clamp(min=torch.finfo(positive.dtype).tiny)
+    return (positive / mass).reshape(-1, *size)
+
+
+def moved_away(region: Tensor, avoid: Tensor, stream: Stream) -> Tensor:
+    """Return ``region`` (*S) moved round to where it overlaps ``avoid`` least, of ``PLACES`` places drawn by ``stream``.
+
+    What leaves on one side comes in on the other, so that its size stays the same.
+    """
+    size = region.shape
+    draws = [stream.integers(side, PLACES).tolist() for side in size]
+    axes = tuple(range(len(size)))
+    best, least = region, float("inf")
+    for shift in zip(*draws, strict=True):
+        candidate = torch.roll(region, shift, axes)
+        overlap = float((candidate * avoid).sum())
+        if overlap < least:
+            best, least = candidate, overlap
+    return best
+
+
+def _predicted(one: Explained, pixels: Tensor) -> Tensor:
+    found = []
+    with one.runner.session():
+        start = 0
+        while start < len(pixels):
+            step = min(len(pixels) - start, one.size.current)
+            part = pixels[start : start + step]
+            scored = one.size.attempt(step, lambda part=part: one.runner.scores(part))  # type: ignore[misc]
+            if scored is not None:
+                found.append(scored[0].argmax(1).cpu())
+                start += step
+    return torch.cat(found)
+
+
+def _for(before: Explained, after: Explained, pixels: Tensor) -> Tensor:
+    """Return ``pixels`` at the size that the model before takes; both see the same part of an image."""
+    if before.input_size == after.input_size:
+        return pixels
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[pixels.dim() - 2]
+    return torch.nn.functional.interpolate(pixels, before.input_size, mode=mode, align_corners=False).clamp(0.0, 1.0)

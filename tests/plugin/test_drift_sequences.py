@@ -1,0 +1,87 @@
+"""Checkpoints between two models, and null checkpoints, as a contract declares them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from .texts import Write
+from .toy import Toy
+
+HEAD = """\
+saliency: 1
+contract: toy
+models:
+  tl: {python: "toy:build", layer: features}
+  ft: {python: "toy:build", layer: features, weights: weights/last.safetensors}
+cases: {python: "toy:cases"}
+"""
+
+
+def state(cheat: bool, wobble: float = 0.0) -> dict[str, torch.Tensor]:
+    """Return the toy's weights; ``wobble`` scales one colour, which moves every map a little."""
+    made = {name: value.clone() for name, value in Toy(cheat).state_dict().items()}
+    made["head.weight"][0, 1] += wobble
+    return made
+
+
+def save(folder: Path, **weights: dict[str, torch.Tensor]) -> None:
+    (folder / "weights").mkdir(exist_ok=True)
+    for name, one in weights.items():
+        save_file(one, folder / "weights" / f"{name}.safetensors")
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads((folder / "run.json").read_text())["records"]
+    return found
+
+
+def test_the_epoch_at_which_a_shortcut_was_planted_is_named(pytester: pytest.Pytester, write: Write) -> None:
+    write(
+        """
+  - id: evidence-kept
+    kind: no_semantic_drift
+    before: tl
+    after: ft
+    method: gradcam
+    max_iou_drop: 0.4
+    checkpoints: weights/epoch_*.safetensors
+""",
+        head=HEAD,
+    )
+    epochs = {f"epoch_{k}": state(k >= 10) for k in (8, 9, 10, 11)}
+    save(pytester.path, last=state(True, 0.5), **epochs)
+    result = pytester.runpytest("--saliency-json", "run.json", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "the evidence moved at epoch_10" in text and "accuracy was 100.0 % before it, 100.0 % there" in text
+    assert "shortcut confirmed: 100 % follow the pasted region, control 0 %" in text
+    (record,) = records(pytester.path)
+    path = record["decision"]["readouts"]["trajectory"]  # type: ignore[index]
+    assert [point["name"] for point in path["points"]] == ["epoch_8", "epoch_9", "epoch_10", "epoch_11", "ft"]
+    assert [point["means"]["iou_drop"] < 0.01 for point in path["points"]] == [True, True, False, False, False]
+    assert path["largest_step"]["to"] == "epoch_10"
+    assert set(record["subjects"]) == {"before", "after", *(f"checkpoints.{k}" for k in range(1, 5))}  # type: ignore[call-overload]
+
+
+def test_a_pattern_that_names_nothing_says_where_it_looked(pytester: pytest.Pytester, write: Write) -> None:
+    write(
+        """
+  - id: evidence-kept
+    kind: no_semantic_drift
+    before: tl
+    after: ft
+    method: gradcam
+    max_iou_drop: 0.4
+    checkpoints: weights/step_*.safetensors
+""",
+        head=HEAD,
+    )
+    save(pytester.path, last=state(False))
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no file matches 'weights/step_[*].safetensors' in *", "*toy.saliency.yaml:15*"])
