@@ -10,11 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_saliency.assertions.avoids import assert_avoids
+    from pytest_saliency.assertions.beats_null_explainers import assert_beats_null_explainers
+    from pytest_saliency.assertions.channel_activity import assert_channel_activity
     from pytest_saliency.assertions.class_sensitive import assert_class_sensitive
     from pytest_saliency.assertions.faithful import assert_faithful
+    from pytest_saliency.assertions.invariant_execution import assert_invariant_execution
+    from pytest_saliency.assertions.localized import assert_localized
+    from pytest_saliency.assertions.model_dependent import assert_model_dependent
     from pytest_saliency.assertions.no_semantic_drift import assert_no_semantic_drift
+    from pytest_saliency.assertions.no_subgroup_gap import assert_no_subgroup_gap
     from pytest_saliency.assertions.not_vacuous import assert_not_vacuous
     from pytest_saliency.assertions.not_worse_than_baseline import assert_not_worse_than_baseline
+    from pytest_saliency.assertions.planted_evidence import assert_planted_evidence
+    from pytest_saliency.assertions.seed_robust import assert_seed_robust
+    from pytest_saliency.assertions.stable import assert_stable
     from pytest_saliency.checks.result import Result
     from pytest_saliency.decide.verdict import Verdict
     from pytest_saliency.engine.cases import Cases
@@ -27,11 +37,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "assert_avoids": "assertions.avoids",
+    "assert_beats_null_explainers": "assertions.beats_null_explainers",
+    "assert_channel_activity": "assertions.channel_activity",
     "assert_class_sensitive": "assertions.class_sensitive",
     "assert_faithful": "assertions.faithful",
+    "assert_invariant_execution": "assertions.invariant_execution",
+    "assert_localized": "assertions.localized",
+    "assert_model_dependent": "assertions.model_dependent",
     "assert_no_semantic_drift": "assertions.no_semantic_drift",
+    "assert_no_subgroup_gap": "assertions.no_subgroup_gap",
     "assert_not_vacuous": "assertions.not_vacuous",
     "assert_not_worse_than_baseline": "assertions.not_worse_than_baseline",
+    "assert_planted_evidence": "assertions.planted_evidence",
+    "assert_seed_robust": "assertions.seed_robust",
+    "assert_stable": "assertions.stable",
     "Cases": "engine.cases",
     "Explained": "engine.explained",
     "explain": "engine.explained",
@@ -54,11 +74,21 @@ __all__ = [
     "Subject",
     "Verdict",
     "__version__",
+    "assert_avoids",
+    "assert_beats_null_explainers",
+    "assert_channel_activity",
     "assert_class_sensitive",
     "assert_faithful",
+    "assert_invariant_execution",
+    "assert_localized",
+    "assert_model_dependent",
     "assert_no_semantic_drift",
+    "assert_no_subgroup_gap",
     "assert_not_vacuous",
     "assert_not_worse_than_baseline",
+    "assert_planted_evidence",
+    "assert_seed_robust",
+    "assert_stable",
     "explain",
     "register_method",
 ]

@@ -12,6 +12,7 @@ from pytest_saliency.checks.beats_null_explainers import BeatsNullExplainersPara
 from pytest_saliency.checks.channel_activity import ChannelActivityParameters
 from pytest_saliency.checks.class_sensitive import ClassSensitiveParameters
 from pytest_saliency.checks.faithful import FaithfulParameters
+from pytest_saliency.checks.invariant_execution import InvariantExecutionParameters
 from pytest_saliency.checks.localized import LocalizedParameters
 from pytest_saliency.checks.model_dependent import ModelDependentParameters
 from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
@@ -133,7 +134,7 @@ KINDS: Mapping[str, Kind] = {
             BeatsNullExplainersParameters,
             ONE,
             "Does the map show more than explainers that know nothing of the image?",
-            "Removing the regions that the maps name costs an image more than removing those of controls that know nothing.",
+            "Removing the regions that the maps name costs an image more than removing those of ignorant controls.",
         ),
         Kind(
             "channel_activity",
@@ -158,6 +159,13 @@ KINDS: Mapping[str, Kind] = {
             "Does the prediction stand on the region that the map shows?",
             "Removing the regions that the maps name costs an image more than removing those of other images.",
             drawn=True,
+        ),
+        Kind(
+            "invariant_execution",
+            InvariantExecutionParameters,
+            ONE,
+            "Are the maps the same, however they are computed?",
+            "The maps do not depend on batches, order, precision or whatever else was varied.",
         ),
         Kind(
             "localized",

@@ -1,7 +1,8 @@
 """What a network of the same architecture that has learned nothing would show: the control ``random_model``.
 
 ``reinitialised_copy`` forgets what was learned and keeps the architecture and the scale of every tensor;
-``reinitialised_gradcam`` explains such a copy, for the classes that the model itself predicted.
+``reinitialised_subject`` makes a subject of such a copy, and ``reinitialised_gradcam`` explains it, for the classes
+that the model itself predicted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import numpy as np
@@ -31,10 +32,16 @@ from pytest_saliency.errors import MethodError, raised
 
 MEASURED = 32  # images, the first by id, with which running statistics are measured anew
 TOGETHER = 4  # of them at a time: fixed, so that the batch size of a run changes nothing
+CONTROL = "random_model"
 
 
-def reinitialised_copy(model: nn.Module, seed: int) -> nn.Module:
+def reinitialised_copy(
+    model: nn.Module, seed: int, only: Collection[str] | None = None, who: str = CONTROL
+) -> nn.Module:
     """Return a copy of ``model`` whose parameters are drawn anew under ``seed``; the model itself is not touched.
+
+    ``only`` names the modules whose own parameters are drawn anew, all of them without it; ``who`` needs the copy, in
+    messages.
 
     Every module with ``reset_parameters`` is reset. Parameters that are still what they were afterwards (they belong
     to a module without it, or to a parametrization) are drawn from a normal distribution with their own mean and
@@ -55,21 +62,21 @@ def reinitialised_copy(model: nn.Module, seed: int) -> nn.Module:
         made = copy.deepcopy(model)
     except Exception as error:
         raise MethodError(
-            f"random_model needs a copy of model {name}, but copy.deepcopy of it {raised(error)}. Leave random_model"
+            f"{who} needs a copy of model {name}, but copy.deepcopy of it {raised(error)}. Leave {who}"
             " out, or give the model a __deepcopy__."
         ) from error
     tensors = [*made.parameters(), *made.buffers()]
     mine = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if _has_memory(tensor)}
     if any(_has_memory(tensor) and tensor.data_ptr() in mine for tensor in tensors):
         raise MethodError(
-            f"random_model needs a copy of model {name}, but copy.deepcopy of it shares tensors with the model. Leave"
-            " random_model out, or correct its __deepcopy__."
+            f"{who} needs a copy of model {name}, but copy.deepcopy of it shares tensors with the model. Leave"
+            f" {who} out, or correct its __deepcopy__."
         )
     homes = [tensor.device for tensor in tensors]
     with _drawing(seed), torch.no_grad():
         for tensor in tensors:
             tensor.data = tensor.data.cpu()
-        _redraw(made, name)
+        _redraw(made, name, only, who)
         for tensor, home in zip(tensors, homes, strict=True):
             tensor.data = tensor.data.to(home)
     return made
@@ -79,20 +86,31 @@ def _has_memory(tensor: Tensor) -> bool:
     return not is_lazy(tensor) and tensor.numel() > 0
 
 
-def _redraw(made: nn.Module, name: str) -> None:
+def _redraw(made: nn.Module, name: str, only: Collection[str] | None, who: str) -> None:
     parameters = [p for p in made.parameters() if _has_memory(p) and p.is_floating_point()]
     before = [parameter.detach().clone() for parameter in parameters]
+    chosen = {
+        id(parameter)
+        for path, module in made.named_modules()
+        if only is None or path in only
+        for parameter in module.parameters(recurse=False)
+    }
     for path, module in made.named_modules():
+        if only is not None and path not in only:
+            continue
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             try:
                 reset()
             except Exception as error:
                 raise MethodError(
-                    f"random_model resets every module of a copy of model {name}, but reset_parameters of"
-                    f" '{path}' ({type(module).__name__}) {raised(error)}. Correct it, or leave random_model out."
+                    f"{who} resets every module of a copy of model {name}, but reset_parameters of"
+                    f" '{path}' ({type(module).__name__}) {raised(error)}. Correct it, or leave {who} out."
                 ) from error
     for parameter, old in zip(parameters, before, strict=True):
+        if id(parameter) not in chosen:
+            parameter.copy_(old)  # a module's reset_parameters may reach the modules inside it
+            continue
         spread = float(old.double().std(correction=0))
         if spread > 0 and torch.equal(parameter, old):
             drawn = torch.empty(old.shape, dtype=torch.float64, device="cpu").normal_()
@@ -142,16 +160,9 @@ def reinitialised_gradcam(
         What an ordinary pass would raise.
     """
     subject = runner.subject
-    made = reinitialised_copy(subject.model, seed)
-    twin = Subject(
-        made,
-        layer=layer.name,
-        preprocess=subject.preprocess,
-        output=subject.output,
-        reshape=subject.reshape,
-        name=f"{subject.name} (re-initialised)",
+    other = Runner(
+        _twin(subject, layer.name, reinitialised_copy(subject.model, seed)), runner.device, threads=runner.threads
     )
-    other = Runner(twin, runner.device, threads=runner.threads)
     maps: list[Tensor] = []
     with other.session():
         _measure_statistics(other, cases)
@@ -164,6 +175,33 @@ def reinitialised_gradcam(
     return torch.cat(maps)
 
 
+def reinitialised_subject(
+    runner: Runner, layer: str, cases: Cases, seed: int, only: Collection[str] | None, who: str
+) -> Subject:
+    """Return a subject of a re-initialised copy of the runner's model, with running statistics measured on ``cases``.
+
+    ``only`` names the modules that are drawn anew, and those whose running statistics are measured; see
+    :func:`reinitialised_copy` and :func:`reinitialised_gradcam`.
+    """
+    made = _twin(runner.subject, layer, reinitialised_copy(runner.subject.model, seed, only, who))
+    other = Runner(made, runner.device, threads=runner.threads)
+    with other.session():
+        _measure_statistics(other, cases, only, who)
+    return made
+
+
+def _twin(subject: Subject, layer: str, model: nn.Module) -> Subject:
+    return Subject(
+        model,
+        layer=layer,
+        preprocess=subject.preprocess,
+        contrast=subject.contrast,
+        output=subject.output,
+        reshape=subject.reshape,
+        name=f"{subject.name} (re-initialised)",
+    )
+
+
 def _explain(tap: Tap, pixels: Tensor, classes: Tensor, part: slice) -> Tensor:
     made = tap(pixels[part])
     column = classes[part].to(made.scores.device).unsqueeze(1)
@@ -173,12 +211,16 @@ def _explain(tap: Tap, pixels: Tensor, classes: Tensor, part: slice) -> Tensor:
     return raw.values.masked_fill(broken, torch.nan).reshape(-1, *made.activations.shape[2:]).float().cpu()
 
 
-def _measure_statistics(runner: Runner, cases: Cases) -> None:
+def _measure_statistics(runner: Runner, cases: Cases, only: Collection[str] | None = None, who: str = CONTROL) -> None:
     """Set running means and variances to the average over groups of ``TOGETHER`` images.
 
     The images are as they come, also where changed ones are explained: both must meet the same network.
     """
-    norms = [m for m in runner.subject.model.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+    norms = [
+        module
+        for path, module in runner.subject.model.named_modules()
+        if isinstance(module, _NormBase) and module.running_mean is not None and (only is None or path in only)
+    ]
     if not norms:
         return
     first = sorted(range(len(cases)), key=lambda index: cases.ids[index])[:MEASURED]
@@ -196,9 +238,9 @@ def _measure_statistics(runner: Runner, cases: Cases) -> None:
         if not out_of_memory(error):
             raise
         raise MethodError(
-            f"random_model measures the normalisation of a re-initialised copy of model '{runner.subject.name}' on"
+            f"{who} measures the normalisation of a re-initialised copy of model '{runner.subject.name}' on"
             f" {len(groups[0])} images at once, which do not fit into memory. Take a larger device, or leave"
-            " random_model out."
+            f" {who} out."
         ) from error
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -28,6 +28,10 @@ Report = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 
+class UnreachedError(SubjectError):
+    """No gradient reaches the target layer on any image."""
+
+
 @dataclass(frozen=True)
 class Ground:
     """What a pass goes over: the model on its device, its layer, the cases, and how they are taken.
@@ -123,7 +127,7 @@ def sweep(ground: Ground, plan: Plan, counted: Counted) -> Swept:
     gathering = Gathering(len(ground.order))
     ground.each(lambda indices, pixels: gathering.add(work(indices, pixels)))
     if plan.reached and not gathering.reached:
-        raise SubjectError(
+        raise UnreachedError(
             f"the scores of model '{ground.runner.subject.name}' do not change with layer '{ground.layer.name}' on any"
             f" of the {len(ground.order)} images: every gradient there is zero, so every map would be blank. Choose"
             " another layer, or check that the weights are trained ones."

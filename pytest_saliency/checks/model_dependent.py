@@ -1,0 +1,233 @@
+"""``model_dependent``: do the maps change when what the model has learned is taken away?
+
+All parameters are drawn anew, under several seeds, and each image's map is compared with the trained model's for the
+same class: IoU of the top regions, averaged over seeds. What two maps share anyway (a bias to the centre, large
+regions) is what the map of an image shares with the trained maps of other images: the floor. The measure is the excess
+of the first over the second. A map that does not depend on the model (an edge detector) exceeds it by far.
+
+Beside it, and deciding nothing, a cascade: parameters drawn anew from the top layer down, stage by stage.
+
+Source: Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018; the floor and the decision are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import Ranked
+    from pytest_saliency.decide.decision import Decision
+    from pytest_saliency.engine.explained import Explained
+
+
+class ModelDependentCriterion(Parameters):
+    """What the verdict of ``model_dependent`` depends on; the limit has no default on purpose."""
+
+    max_excess: Share = Field(
+        description="IoU of an image's map with those of randomised models, beyond its IoU with other images' maps, on"
+        " average"
+    )
+    seeds: Annotated[int, Field(ge=20, le=1000)] = Field(
+        default=20, description="how many randomised models each map is compared with"
+    )
+    images: Annotated[int, Field(ge=2)] = Field(
+        default=50, description="at most this many of the kept images are explained by randomised models"
+    )
+    top_fraction: OpenShare = Field(default=0.20, description="share of positions that forms a map's top region")
+    keep: Literal["correct", "all"] = Field(default="correct", description="which images the check looks at")
+
+
+class ModelDependentParameters(ModelDependentCriterion):
+    """Parameters of ``model_dependent``: the criterion, and what is reported beside it."""
+
+    stages: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=4,
+        description="stages of the cascade from the top layer down that are reported, with three seeds each; they"
+        " decide nothing",
+    )
+
+    @property
+    def criterion(self) -> ModelDependentCriterion:
+        """The parameters without the read-outs, so that asking for more to read draws no other models."""
+        return ModelDependentCriterion(**self.model_dump(include=set(ModelDependentCriterion.model_fields)))
+
+
+def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters, check: str) -> Result:
+    """Explain randomised models, compare their maps with the trained model's, and decide."""
+    from math import prod
+
+    import numpy as np
+
+    from pytest_saliency.checks import common, randomised
+    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.numbers import Numbers, seed_of
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.measure.region_size import region_size
+
+    one = explained["model"]
+    maps = one.maps(parameters.method, "top1")
+    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    kept = common.keep(one, mask, "not correct")
+    common.refuse_degenerate(maps, kept)
+    seed = seed_of(parameters, one.cases.unordered_digest, check)
+    chosen = chosen_of(len(kept.indices), parameters.images, seed)
+    rows = kept.indices[chosen]
+    found = randomised.compare(
+        one,
+        parameters.method,
+        rows,
+        seeds=parameters.seeds,
+        stages=parameters.stages,
+        fraction=parameters.top_fraction,
+        seed=seed,
+    )
+    watch = common.clock()
+    with watch.stage("measure"):
+        floor = randomised.floor(maps, rows, parameters.top_fraction, one.input_size)
+
+    def over_all(values: common.Floats) -> list[float]:
+        column = np.full(len(kept.indices), np.nan)
+        column[chosen] = values
+        return [float(value) for value in column]
+
+    columns = common.base_columns(one, kept) | {
+        "class": maps.classes[kept.indices].tolist(),
+        "status": maps.status[kept.indices].tolist(),
+        "similarity": over_all(found.similarity),
+        "floor": over_all(floor),
+        "unusable_draws": over_all(found.unusable.astype(np.float64)),
+    }
+    inputs = {
+        "size": list(one.input_size),
+        "region": region_size(parameters.top_fraction, prod(one.input_size)),
+        "cascade": found.told,
+        "warnings": common.warnings_of(kept, maps),
+    }
+    numbers = Numbers.made(columns, common.everyone(explained, kept, mask, "not correct"), inputs, seed)
+    with watch.stage("decide"):
+        made = decision(parameters, numbers)
+    cases = common.case_record(one, kept)
+    order = ranked(parameters, numbers)
+    values = order.shown["IoU with randomised models"]
+
+    def caption(i: int) -> list[str]:
+        return [
+            one.cases.ids[kept.indices[i]],
+            one.cases.class_name(int(maps.classes[kept.indices[i]])),
+            f"IoU {values[i]:.2f}, with other images' {columns['floor'][i]:.2f}",
+        ]
+
+    return Result(
+        kind="model_dependent",
+        check=check,
+        method=maps.method,
+        method_version=maps.version,
+        method_details=common.method_details(maps, kept),
+        decision=made,
+        parameters=parameters.model_dump(mode="json"),
+        subjects={"model": one.identity()},
+        cases=cases,
+        numbers=numbers,
+        worst=rows_of(order, numbers, cases["class_names"]),
+        execution={
+            **common.execution_record(explained, watch.seconds),
+            "planned_images": found.planned,
+            "scored_images": found.images,
+        },
+        gallery=Gallery(
+            one,
+            kept,
+            order.badness,
+            (maps, found.example(maps, rows)),
+            ("map", "a randomised model's map"),
+            caption,
+            f"{check}: {made.verdict}, {maps.method}",
+        ),
+        maps=lambda: common.layer_maps(kept, top1=maps),
+    )
+
+
+def chosen_of(kept: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Return which of the kept images are compared, as ascending positions: all, or ``most`` drawn by ``seed``."""
+    import numpy as np
+
+    from pytest_saliency.decide.randomness import Stream
+
+    return np.sort(Stream(seed, "images").permutation(kept)[:most])
+
+
+def decision(parameters: ModelDependentParameters, numbers: Numbers) -> Decision:
+    """Decide from the numbers of a run, or of a record."""
+    import numpy as np
+
+    from pytest_saliency.decide import limits
+    from pytest_saliency.decide.randomised import QUESTION, telling
+    from pytest_saliency.decide.values import defined, mean_of
+
+    total = len(numbers.per_image["id"])
+    chosen = chosen_of(total, parameters.images, numbers.seed)
+    similarity, floor = numbers.column("similarity")[chosen], numbers.column("floor")[chosen]
+    clusters = numbers.clusters()
+    alike = int((~np.isnan(similarity) & ~(1.0 - floor > parameters.max_excess)).sum())
+    counts: dict[str, int] = {"cases": len(numbers.everyone["id"]), "randomised models": parameters.seeds}
+    notes = []
+    if alike:
+        counts["maps like those of other images"] = alike
+        notes.append(
+            f"{alike} of {len(chosen)} maps are so like those of other images that an unchanged map would be within"
+            " the limit; such an image is undefined"
+        )
+    unusable = mean_of(defined(numbers.column("unusable_draws")[chosen]))
+    if unusable > 0.0:
+        notes.append(
+            f"{100.0 * unusable:.2g} % of the randomised models' maps are blank, flat or not finite; such a map has"
+            " nothing in common with the trained model's (IoU 0)"
+        )
+    readouts: dict[str, Any] = {
+        "similarity": mean_of(defined(similarity)),
+        "floor": mean_of(defined(floor)),
+        "unusable_draws": unusable,
+        "cascade": numbers.inputs["cascade"],
+    }
+    made = limits.decide(
+        QUESTION,
+        {"excess": telling(similarity, floor, parameters.max_excess)},
+        limits={"max_excess": parameters.max_excess},
+        alpha=parameters.alpha,
+        max_undefined=parameters.max_undefined,
+        kept=len(chosen),
+        total=total,
+        clusters=None if clusters is None else [clusters[i] for i in chosen],
+        counts=counts,
+        notes=notes,
+        readouts=readouts,
+        seed=numbers.seed,
+    )
+    return numbers.noted(made)
+
+
+def ranked(parameters: ModelDependentParameters, numbers: Numbers) -> Ranked:
+    """Return the images whose map changes least first; those that were not compared are not judged.
+
+    From the numbers of a run or of a record.
+    """
+    import numpy as np
+
+    from pytest_saliency.checks.worst import Ranked
+
+    similarity, floor = numbers.column("similarity"), numbers.column("floor")
+    excess = np.full(len(similarity), -np.inf)
+    chosen = chosen_of(len(similarity), parameters.images, numbers.seed)
+    excess[chosen] = (similarity - floor)[chosen]
+    return Ranked(excess, {"IoU with randomised models": similarity, "IoU with other images": floor})

@@ -1,0 +1,40 @@
+"""Do the maps change when the weights are drawn anew? The limit of ``model_dependent``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_saliency.decide.limited import Limited, Question
+from pytest_saliency.decide.tolerance import Tolerance
+from pytest_saliency.decide.values import FloatArray
+
+QUESTION = Question(
+    kind="model_dependent",
+    entries=(
+        Limited(
+            "excess",
+            "max_excess",
+            "mean IoU with the maps of randomised models, beyond the IoU with other images' maps",
+            -1.0,
+            1.0,
+            -1.0,
+            "<=",
+            "the maps hardly depend on what the model has learned",
+            tolerance=Tolerance(1e-3, 0.05),
+        ),
+    ),
+    held="the maps depend on what the model has learned",
+    undefined="their maps are blank, flat or not finite, or so like those of other images that a map which ignores the"
+    " model could not be told from one that does not: check layer and method",
+    perfect="no map were like that of a randomised model",
+    nothing="maps that change altogether",
+)
+
+
+def telling(similarity: FloatArray, floor: FloatArray, max_excess: float) -> FloatArray:
+    """Return ``similarity`` - ``floor`` (n,), NaN where even an unchanged map would lie within ``max_excess``.
+
+    Where all images have nearly the same map, the floor is near 1, and a map that ignores the model exceeds it by
+    nothing: such an image cannot speak for the method.
+    """
+    return np.where(1.0 - floor > max_excess, similarity - floor, np.nan)
