@@ -70,7 +70,9 @@ class Gallery:
         rows = order_of(self.badness)[:WORST]
         if not rows:
             return None
-        made = [PictureRow(self._image(i), self._maps(i), tuple(self.caption(i)), self._outline(i)) for i in rows]
+        made = [
+            PictureRow(self._image(i), self._maps(i), tuple(self.caption(i)), outline=self._outline(i)) for i in rows
+        ]
         return write_sheet(path, made, ("image", *self.titles), self.heading)
 
     def tiles(self, folder: Path) -> list[dict[str, Any]]:

@@ -100,12 +100,19 @@ class CasesSpec(Spec):
 
     imagefolder: LocalPath | None = Field(default=None, description="folder with one folder of images a class")
     npz: LocalPath | None = Field(
-        default=None, description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) and, if wanted, ids (N,)"
+        default=None,
+        description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) and, if wanted, ids (N,) and masks"
+        " (N, H, W) of 0 and 1",
     )
     csv: LocalPath | None = Field(default=None, description="CSV file with one image a row")
     fixture: Identifier | None = Field(default=None, description="name of a pytest fixture that returns Cases")
     python: Attribute | None = Field(default=None, description="module:function of this repository that returns Cases")
     args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the 'python' function")
+    masks: LocalPath | None = Field(
+        default=None,
+        description="folder with a mask for every image of 'imagefolder', under the image's own relative path; what is"
+        " not black is inside",
+    )
     columns: Columns | None = Field(default=None, description="column names of the 'csv' file, where they differ")
     classes: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(unique)] | None = Field(
         default=None, description="class names in the order of the model's outputs"
@@ -122,6 +129,7 @@ class CasesSpec(Spec):
         _exactly_one(self, CASES_SOURCES)
         _only_with(self, "args", ("python",))
         _only_with(self, "columns", ("csv",))
+        _only_with(self, "masks", ("imagefolder",))
         return self
 
 

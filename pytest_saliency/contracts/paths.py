@@ -10,7 +10,7 @@ from pytest_saliency.contracts.loader import Path as KeyPath
 from pytest_saliency.contracts.loader import shown
 from pytest_saliency.errors import Problem
 
-_FOLDERS = ("imagefolder",)
+_FOLDERS = ("imagefolder", "masks")
 _FILES = ("npz", "csv")
 
 

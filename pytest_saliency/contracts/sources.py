@@ -193,7 +193,9 @@ def make_cases(spec: CasesSpec, place: Place) -> Cases:
 
     kind, value = spec.source
     readers: Mapping[str, Callable[[], object]] = {
-        "imagefolder": lambda: Cases.from_imagefolder(place.path(value), classes=spec.classes),
+        "imagefolder": lambda: Cases.from_imagefolder(
+            place.path(value), classes=spec.classes, masks=None if spec.masks is None else place.path(spec.masks)
+        ),
         "npz": lambda: _npz(place.path(value), spec.classes, value),
         "csv": lambda: _csv(place.path(value), spec.columns, spec.classes, value),
         "fixture": lambda: place.fixtures[value],
@@ -236,7 +238,7 @@ def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
             file.seek(0)
             with np.load(file, allow_pickle=False) as stored:
                 found = stored.files
-                for key in (key for key in ("images", "labels", "ids") if key in found):
+                for key in (key for key in ("images", "labels", "ids", "masks") if key in found):
                     arrays[key] = stored[key]
     except ValueError as error:
         if "allow_pickle" not in str(error):
@@ -253,7 +255,12 @@ def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
                 f"{path} has no array '{key}'; it has {', '.join(found) or 'none'}. Save 'images' and 'labels'."
             )
     return Cases.from_arrays(
-        arrays["images"], arrays["labels"], ids=arrays.get("ids"), class_names=classes, source=source
+        arrays["images"],
+        arrays["labels"],
+        ids=arrays.get("ids"),
+        masks=arrays.get("masks"),
+        class_names=classes,
+        source=source,
     )
 
 

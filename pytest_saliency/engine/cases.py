@@ -21,6 +21,7 @@ from pytest_saliency.engine.images import (
     ImageSource,
     as_pixels,
 )
+from pytest_saliency.engine.masks import NEEDED, MaskSource, array_masks, folder_masks, same_size
 from pytest_saliency.errors import CasesError
 
 
@@ -37,7 +38,7 @@ class Cases:
     images: tuple[ImageSource, ...] = field(repr=False)
     groups: tuple[str, ...] | None = None
     clusters: tuple[str, ...] | None = None
-    masks: tuple[Tensor, ...] | None = field(default=None, repr=False)
+    masks: tuple[MaskSource, ...] | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
     source: str = "arrays"
 
@@ -85,13 +86,14 @@ class Cases:
     ) -> Cases:
         """Make cases from images (N, C, H, W) or (N, C, D, H, W), NumPy or torch, uint8 or floats in [0, 1].
 
-        ``images`` may also be a sequence of (C, *S) arrays of different sizes.
+        ``images`` may also be a sequence of (C, *S) arrays of different sizes. ``masks``: for each image an array
+        (*S) of bool, or of 0 and 1, True where a pixel is inside; see :meth:`mask`.
 
         Raises
         ------
         CasesError
             Pixels outside [0, 1] or not finite, columns of different length, ids used twice, labels that are not
-            whole numbers, no images.
+            whole numbers, masks that are not binary or of another size than their image, no images.
         """
         batch = [image if isinstance(image, Tensor) else torch.as_tensor(np.asarray(image)) for image in images]
         names = tuple(str(i) for i in ids) if ids is not None else tuple(f"case-{i:04d}" for i in range(len(batch)))
@@ -104,6 +106,7 @@ class Cases:
                     " expected channels first: (C, H, W) or (C, D, H, W)."
                 )
             as_pixels(image, name)
+        sizes = [tuple(image.shape[1:]) for image in batch]
         return cls(
             ids=names,
             labels=_labels(labels, names, source),
@@ -111,7 +114,7 @@ class Cases:
             images=tuple(ArrayImage(image.detach().clone()) for image in batch),
             groups=_texts(groups),
             clusters=_texts(clusters),
-            masks=tuple(torch.as_tensor(np.array(mask)) for mask in masks) if masks is not None else None,
+            masks=None if masks is None else array_masks(masks, names, sizes, source),
             class_names=_texts(class_names),
             source=source,
         )
@@ -143,10 +146,14 @@ class Cases:
         )
 
     @classmethod
-    def from_imagefolder(cls, root: str | Path, classes: Sequence[str] | None = None) -> Cases:
+    def from_imagefolder(
+        cls, root: str | Path, classes: Sequence[str] | None = None, masks: str | Path | None = None
+    ) -> Cases:
         """Make cases from ``root/<class>/**/<image>``; ids are the paths below ``root``.
 
         ``classes`` gives the order of the class indices; without it the folder names count in sorted order.
+        ``masks`` is a folder with a mask for every image: an image file of the same size and the same relative path,
+        of any image format; what is not black is inside.
         """
         base = Path(root)
         if not base.is_dir():
@@ -173,7 +180,8 @@ class Cases:
                     labels.append(label)
         if not paths:
             raise CasesError(f"image folder {base} holds no image ({', '.join(EXTENSIONS)}); fill its folders.")
-        return cls.from_files(paths, labels, root=base, class_names=names, source=str(root))
+        made = cls.from_files(paths, labels, root=base, class_names=names, source=str(root))
+        return made if masks is None else replace(made, masks=folder_masks(Path(masks), paths, made.ids))
 
     @classmethod
     def from_dataset(cls, dataset: Any, ids: Iterable[object] | None = None) -> Cases:
@@ -201,6 +209,23 @@ class Cases:
     def image(self, index: int) -> Tensor:
         """Return image ``index`` as float32 (C, *S) in [0, 1]."""
         return self.images[index].load(self.ids[index])
+
+    def mask(self, index: int) -> Tensor:
+        """Return the mask of image ``index`` at the image's own size, bool (*S), True inside.
+
+        Raises
+        ------
+        CasesError
+            There are no masks, or this one cannot be read or has another size than its image.
+        """
+        case = self.ids[index]
+        if self.masks is None:
+            raise CasesError(f"image '{case}' has no mask, because the cases of {self.source} have none. {NEEDED}")
+        made = self.masks[index].load(case)
+        image = self.images[index]
+        size = image.size(case) if isinstance(image, FileImage) else tuple(self.image(index).shape[1:])
+        same_size(case, tuple(made.shape), size)
+        return made
 
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its index as text."""
@@ -253,7 +278,7 @@ class Cases:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over ids, labels, clusters, groups and image contents, in order."""
+        """SHA-256 over ids, labels, clusters, groups, image contents and masks, in order."""
         return self._digest(range(len(self)))
 
     @cached_property
@@ -266,7 +291,8 @@ class Cases:
         for i in order:
             group = "" if self.groups is None else self.groups[i]
             cluster = "" if self.clusters is None else self.clusters[i]
-            row = "\x1f".join((self.ids[i], str(self.labels[i]), group, cluster, self.case_digests[i]))
+            mask = () if self.masks is None else (self.masks[i].digest(self.ids[i]),)
+            row = "\x1f".join((self.ids[i], str(self.labels[i]), group, cluster, self.case_digests[i], *mask))
             made.update(row.encode() + b"\x1e")
         return made.hexdigest()
 

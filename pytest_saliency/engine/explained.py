@@ -168,6 +168,17 @@ class Explained:
         """Return image ``index`` as the model sees it before normalisation, (C, *S) in [0, 1]."""
         return load_pixels(self.cases, [index], self._work.runner.subject.preprocess)[0]
 
+    def mask(self, index: int) -> Tensor:
+        """Return the mask of image ``index`` where :meth:`pixels` shows it, bool (*S): after resize and crop.
+
+        Raises
+        ------
+        CasesError
+            The cases have no masks, or this one cannot be read or has another size than its image.
+        """
+        preprocess = self._work.runner.subject.preprocess
+        return preprocess.geometry_of_mask(self.cases.mask(index), self.cases.ids[index])
+
     def channel_activity(self, threshold: float = THRESHOLD) -> ChannelActivity:
         """Return how many of the target layer's channels each image sets off; at another threshold, one more pass.
 

@@ -79,6 +79,17 @@ class Preprocess:
             image = _crop(image, self.center_crop, case)
         return image
 
+    def geometry_of_mask(self, mask: Tensor, case: str) -> Tensor:
+        """Apply resize and crop to a mask, bool (*S), as ``geometry`` does to its image; the nearest pixel counts."""
+        made = mask[None]
+        if self.resize is not None:
+            target = _resized(tuple(mask.shape), self.resize, case)
+            if target != tuple(mask.shape):
+                made = F.interpolate(made[None].to(torch.float32), size=target, mode="nearest-exact")[0] > 0.5
+        if self.center_crop is not None:
+            made = _crop(made, self.center_crop, case)
+        return made[0]
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn a batch of pixels (N, C, *S) after geometry into the model's input."""
         if self.function is not None:
@@ -136,12 +147,15 @@ def _to_channels(image: Tensor, channels: int, case: str) -> Tensor:
     raise SubjectError(f"image '{case}' has {found} channels, which cannot be made into {channels}.")
 
 
+def _resized(spatial: tuple[int, ...], size: int | tuple[int, ...], case: str) -> tuple[int, ...]:
+    if isinstance(size, int):  # the shorter side, as torchvision's Resize
+        return tuple(size * s // min(spatial) for s in spatial)
+    return _sizes(size, spatial, case, "resize")
+
+
 def _resize(image: Tensor, size: int | tuple[int, ...], case: str) -> Tensor:
     spatial = tuple(image.shape[1:])
-    if isinstance(size, int):  # the shorter side, as torchvision's Resize
-        target = tuple(size * s // min(spatial) for s in spatial)
-    else:
-        target = _sizes(size, spatial, case, "resize")
+    target = _resized(spatial, size, case)
     if target == spatial:
         return image
     flat = len(spatial) == 2

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.report.colour import colours
 from pytest_saliency.report.lettering import Lettering
-from pytest_saliency.report.tiles import TILE, Tile, image_tile, map_tile
+from pytest_saliency.report.tiles import TILE, Tile, image_tile, map_tile, outlined
 
 PAPER = (255, 255, 255)
 INK = (26, 26, 26)
@@ -37,11 +37,14 @@ class PictureRow:
 
     ``image`` (C, H, W) or (C, D, H, W), pixels in [0, 1]. ``maps``: signed maps (h, w) or (d, h, w) at any
     resolution; None where there is none. ``caption``: lines such as the id, the label, the measured numbers.
+    ``also``: further images, beside the first. ``outline``: a region (H, W) that a line is drawn around.
     """
 
     image: NDArray[Any]
     maps: tuple[NDArray[Any] | None, ...]
     caption: tuple[str, ...]
+    also: tuple[NDArray[Any], ...] = ()
+    outline: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,11 @@ def draw_sheet(rows: Sequence[PictureRow], titles: tuple[str, ...], heading: str
 
 
 def _check(row: PictureRow, titles: tuple[str, ...]) -> None:
-    if len(titles) != 1 + len(row.maps):
+    images = 1 + len(row.also)
+    if len(titles) != images + len(row.maps):
         raise SaliencyError(
-            f"A picture row with an image and {len(row.maps)} maps needs {1 + len(row.maps)} column titles, not"
-            f" {len(titles)}; give one title a column, the image's first."
+            f"A picture row with {'an image' if images == 1 else f'{images} images'} and {len(row.maps)} maps needs"
+            f" {images + len(row.maps)} column titles, not {len(titles)}; give one title a column, the image's first."
         )
     spatial = row.image.ndim - 1
     if spatial not in (2, 3) or any(values is not None and values.ndim != spatial for values in row.maps):
@@ -153,7 +157,9 @@ def _column(index: int) -> int:
 
 def _lay(row: PictureRow, fonts: _Fonts) -> _Laid:
     first = next((values for values in row.maps if values is not None), None)
-    tiles = (image_tile(row.image, first), *(map_tile(row.image, values) for values in row.maps))
+    images = (image_tile(one, first) for one in (row.image, *row.also))
+    bare = (*images, *(map_tile(row.image, values) for values in row.maps))
+    tiles = tuple(outlined(tile, row.outline) for tile in bare)
     caption = tuple(fonts.body.wrap(text, CAPTION) for text in row.caption)
     lines = sum(len(text) for text in caption)
     below = fonts.small.line + 2 if any(tile.slice for tile in tiles) else 0

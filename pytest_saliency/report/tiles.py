@@ -165,6 +165,22 @@ def map_tile(image: NDArray[Any], values: NDArray[Any] | None) -> Tile:
     return Tile(picture(base * (1.0 - opacity) + colours(share) * opacity), "", name)
 
 
+def outlined(tile: Tile, inside: NDArray[np.bool_] | None) -> Tile:
+    """Return the tile with a line around the region ``inside`` (H, W): white outside of black, to show on any ground.
+
+    Nothing is drawn without a region, nor on a slice of a volume.
+    """
+    if inside is None or inside.ndim != 2:
+        return tile
+    drawn = np.array(tile.pixels)
+    rows, columns = (np.arange(have) * want // have for have, want in zip(drawn.shape[:2], inside.shape, strict=True))
+    shown = np.asarray(inside, dtype=np.bool_)[rows[:, None], columns[None, :]]
+    rim = _rim(shown)
+    drawn[_rim(shown & ~rim)] = 0
+    drawn[rim] = 255
+    return Tile(Image.fromarray(drawn), tile.word, tile.slice)
+
+
 def difference_tile(image: NDArray[Any], before: NDArray[Any] | None, after: NDArray[Any] | None) -> Tile:
     """Return what two maps do not share, each scaled by its own maximum, over a pale image.
 
