@@ -102,6 +102,8 @@ TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
         # Counts of predictions; taken as they are.
         "accuracy_drop": Tolerance(0.0, 0.0),
         "log_odds_drop": Tolerance(1e-4, 0.01),
+        # A share of mass, as concentration is, and moved by as much.
+        "mass_inside": Tolerance(1e-4, 0.02),
     }
 )
 """The tolerance of every measure that is decided on."""

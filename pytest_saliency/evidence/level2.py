@@ -49,7 +49,7 @@ def check_maps(folder: Path, document: Mapping[str, Any]) -> Found:
         if not maps:
             without += 1
             continue
-        if record.get("kind") not in SCORED:
+        if record.get("kind") not in SCORED or _of_masks(record):
             found.skipped.append(
                 f"the numbers of {name}: {record.get('kind')} needs the model and the images (level 3)"
             )
@@ -67,6 +67,11 @@ def check_maps(folder: Path, document: Mapping[str, Any]) -> Found:
     if scored:
         found.checked.append(f"the per-image numbers of {', '.join(scored)} follow from the stored maps")
     return found
+
+
+def _of_masks(record: Record) -> bool:
+    """Tell whether the numbers depend on masks, which come with the images and not with the maps."""
+    return bool((record.get("criterion") or {}).get("region") == "masks")
 
 
 def _check(folder: Path, name: str, record: Record, found: Found) -> None:
@@ -168,4 +173,19 @@ def no_semantic_drift(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dic
     return {name: np.asarray(made[name]) for name in DRIFT}
 
 
-SCORED = {"class_sensitive": class_sensitive, "no_semantic_drift": no_semantic_drift}
+def avoids(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the column of ``avoids`` that maps alone give, where the region is a border or a box."""
+    import numpy as np
+
+    from pytest_saliency.checks import inside
+    from pytest_saliency.checks.avoids import AvoidsParameters, Border, Box, weights_of
+
+    region = AvoidsParameters(**record["criterion"]).region
+    assert isinstance(region, Border | Box), "masks are not among the maps"
+    stored: Any = _Stored.of(arrays["map"], record["per_image"]["status"])
+    weights = weights_of(region, tuple(int(side) for side in record["inputs"]["size"]))[0]
+    found = inside.measured(stored, np.arange(len(stored.ok)), stored.ok, lambda _: weights)
+    return {"mass_inside": np.asarray(found["mass_inside"])}
+
+
+SCORED = {"avoids": avoids, "class_sensitive": class_sensitive, "no_semantic_drift": no_semantic_drift}

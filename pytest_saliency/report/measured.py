@@ -108,7 +108,13 @@ def key_of(measure: MeasureDict, record: Record) -> str | None:
     """Return the parameter that declares the measure's limit, as ``max_iou_drop`` for ``iou_drop``."""
     criterion = record.get("criterion") or {}
     base = str(measure["name"]).split("[")[0]
-    for key in (f"max_{base}", f"min_{base}"):
+    for key in (f"min_{base}", f"max_{base}") if measure.get("side") == ">=" else (f"max_{base}", f"min_{base}"):
         if key in criterion:
             return key
-    return None
+    # A limit may be called otherwise than its measure; its leg says what was found of the same measure.
+    found = (measure.get("estimate"), measure.get("p_pass"))
+    legs = (record.get("decision") or {}).get("legs") or ()
+    named = (
+        str(leg.get("name")) for leg in legs if found[1] is not None and (leg.get("estimate"), leg.get("p")) == found
+    )
+    return next((name for name in named if name in criterion), None)

@@ -10,9 +10,22 @@ import numpy as np
 
 from pytest_saliency.report.classes import class_names
 from pytest_saliency.report.plots.axes import Scale, nice_range, nice_step, x_axis
-from pytest_saliency.report.plots.columns import Floats, Record, figure, finite, listed, numbers, part, several
-from pytest_saliency.report.plots.histogram import counted
+from pytest_saliency.report.plots.columns import (
+    Floats,
+    Record,
+    by_unit,
+    column,
+    figure,
+    finite,
+    listed,
+    measure,
+    numbers,
+    part,
+    several,
+)
+from pytest_saliency.report.plots.histogram import Series, counted, histogram
 from pytest_saliency.report.plots.legend import MARGIN
+from pytest_saliency.report.plots.marks import marks_of
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.svg import WIDTH, diamond, drawing, line, lines_of_text, rect
 
@@ -20,6 +33,8 @@ FEW = 10
 ROW = 46
 LEFT = 22
 BINS = 20
+KINDS = ("class_sensitive", "channel_activity")
+LIMITS = (("active_share", "max"), ("active_share[least]", "min"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ def activity_plots(record: Record) -> list[Plot]:
     """Return the densities of the share of active channels; none for other kinds."""
     channels = finite(part(record, "inputs").get("channels"))
     found = listed(record, "active_channels")
-    if record.get("kind") != "class_sensitive" or found is None or channels is None or channels < 1.0:
+    if record.get("kind") not in KINDS or found is None or channels is None or channels < 1.0:
         return []
     shares = numbers(found) / channels
     shares = np.where((shares >= 0.0) & (shares <= 1.0), shares, np.nan)
@@ -65,6 +80,29 @@ def activity_plots(record: Record) -> list[Plot]:
     foot, y = lines_of_text(MARGIN, y, note, WIDTH - 2 * MARGIN, tone="faint")
     alt = f"{title}: densities over {several(int(seen.size), 'image')}. {' '.join(said)}"
     return [Plot("channel-activity", title, drawing(y + 6, title, alt, [*body, *axis, *foot]), alt)]
+
+
+def activity_limit_plots(record: Record) -> list[Plot]:
+    """Return a histogram of the share of active channels for each declared limit; none for other kinds."""
+    values = column(record, "active_share")
+    if record.get("kind") != "channel_activity" or values is None:
+        return []
+    found, unit = by_unit(record, values)
+    made = []
+    for name, word in LIMITS:
+        if not measure(record, name):
+            continue
+        plot = histogram(
+            f"active-share-{word}",
+            "Share of the layer's channels that an image sets off",
+            "share of channels that are active",
+            Series("share of active channels", found),
+            marks_of(record, name, "mean"),
+            unit=unit,
+            between=(0.0, 1.0),
+        )
+        made += [] if plot is None else [plot]
+    return made
 
 
 def density(values: Floats, edges: Floats) -> list[float]:
