@@ -30,7 +30,8 @@ def axes_of(kind: Kind) -> tuple[str, ...]:
 
     ``fill`` and ``against`` take lists too, but as conjunctions: all must hold in one item.
     """
-    return tuple(key for key in AXES if key in kind.parameters.model_fields or key in kind.roles)
+    known = (*kind.roles, *(name for name in kind.parameters.model_fields if name not in kind.fixed))
+    return tuple(key for key in AXES if key in known)
 
 
 def choices(

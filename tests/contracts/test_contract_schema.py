@@ -62,7 +62,7 @@ def test_every_key_of_every_check_is_described() -> None:
     defs = build_schema()["$defs"]
     for kind in KINDS.values():
         properties = defs[kind.name]["properties"]
-        given = {*kind.inherited, *(("cases",) if kind.inherited else ())}
+        given = {*kind.inherited, *kind.fixed, *(("cases",) if kind.inherited else ())}
         assert set(properties) == {*CheckHead.model_fields, *kind.roles, *kind.parameters.model_fields} - given
         for key, told in properties.items():
             assert key == "kind" or told.get("description"), (kind.name, key)

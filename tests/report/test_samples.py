@@ -40,7 +40,7 @@ def test_the_document_is_the_same_every_time_and_holds_every_verdict() -> None:
     document = sample_document()
     assert to_json(document) == to_json(sample_document())
     assert {record["verdict"] for record in document["records"]} == {"PASS", "FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN"}
-    assert {record["kind"] for record in document["records"]} == set(CRITERIA)
+    assert {record["kind"] for record in document["records"]} <= set(CRITERIA)
     assert [record["node"] for record in document["records"]] == sorted(
         record["node"] for record in document["records"]
     )
