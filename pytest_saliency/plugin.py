@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in (
         ("no-cache", "keep nothing between runs, and use nothing that was kept"),
         ("bundle-maps", "put maps and pictures into the bundle, which may hold patient data"),
+        ("strict", "let nothing soften a verdict: no severity or on_inconclusive of a contract, no known_failure"),
         ("github", "add a summary to the GitHub job, and annotations to its log"),
         ("durations", "show where the time went: images, passes and seconds of every stage"),
     ):

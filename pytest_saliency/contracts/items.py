@@ -77,7 +77,7 @@ class ContractItem(pytest.Function):
         from pytest_saliency.contracts.policy import marks_of
 
         function = function_asking_for(check.name, fixtures_of(contract, check))
-        for mark in marks_of(check, contract.slug):
+        for mark in marks_of(check, contract.slug, strict(parent.config)):
             function = mark(function)
         item: ContractItem = cls.from_parent(parent, name=check.name, callobj=function)
         item.contract, item.check = contract, check
@@ -108,6 +108,7 @@ class ContractItem(pytest.Function):
 
     def run(self, fixtures: dict[str, object]) -> None:
         """Decide the check, record it, and do with the verdict what the contract says."""
+        from pytest_saliency.checks.registry import KINDS
         from pytest_saliency.contracts.imports import make_importable
         from pytest_saliency.contracts.policy import apply
         from pytest_saliency.contracts.running import Run, located
@@ -124,7 +125,7 @@ class ContractItem(pytest.Function):
         if session.settings.allow_python:
             self.config.add_cleanup(make_importable((self.path.parent, self.config.rootpath)))
         baselines = folder_of(self.config)
-        if "of" in self.check.parameters:
+        if KINDS[self.check.kind].baselined:
             key = Key.made(self.contract.slug, self.check.parameters["of"], self.check.axes)
             with located(self.check.line):
                 reason = not_yet(self.config, key)
@@ -136,7 +137,7 @@ class ContractItem(pytest.Function):
         if approved_path(baselines, own).is_file():
             record["baseline"] = {"selector": own.selector}
         text = render_failure(record, self._at(violated_line(record) or self.check.line))
-        apply(self.check, record["policy"], record, result, text)
+        apply(self.check, record["policy"], record, result, text, strict(self.config))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show an unmet verdict and a known error as text; anything unexpected keeps its traceback."""
@@ -178,6 +179,12 @@ class ContractItem(pytest.Function):
         if self.check.cases.fixture == name:
             return self.check.lines.get("cases") or self.contract.place("cases")[0]
         return self.check.line
+
+
+def strict(config: pytest.Config) -> bool:
+    """Tell whether the run lets nothing soften a verdict."""
+    given = config.getoption("saliency_strict")
+    return bool(config.getini("saliency_strict") if given is None else given)
 
 
 def fixtures_of(contract: Contract, check: CheckItem) -> tuple[str, ...]:

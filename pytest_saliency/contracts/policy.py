@@ -50,12 +50,15 @@ def notes_of(check: CheckItem) -> tuple[str, ...]:
     )
 
 
-def marks_of(check: CheckItem, contract: str) -> list[pytest.MarkDecorator]:
+def marks_of(check: CheckItem, contract: str, strict: bool = False) -> list[pytest.MarkDecorator]:
     """Return the marks of a check's item.
 
     A known failure is a strict xfail for an unmet verdict only: broken weights or images are not excused by it.
+    ``strict``: nothing is excused at all.
     """
     marks = [pytest.mark.saliency(contract=contract, check=check.check, kind=check.kind)]
+    if strict:
+        return marks
     if active(check):
         assert check.known_failure is not None
         reason = f"{check.known_failure.reason} (until {check.known_failure.expires.isoformat()})"
@@ -71,8 +74,17 @@ def active(check: CheckItem) -> bool:
     return check.known_failure is not None and not expired(check.known_failure)
 
 
-def apply(check: CheckItem, policy: Mapping[str, Any], record: Mapping[str, Any], result: Result, text: str) -> None:
+def apply(
+    check: CheckItem,
+    policy: Mapping[str, Any],
+    record: Mapping[str, Any],
+    result: Result,
+    text: str,
+    strict: bool = False,
+) -> None:
     """Pass, warn, skip or fail, as the contract declares for the verdict of ``record``.
+
+    ``strict``: fail for every verdict that is not PASS, whatever the contract declares.
 
     Raises
     ------
@@ -82,7 +94,7 @@ def apply(check: CheckItem, policy: Mapping[str, Any], record: Mapping[str, Any]
     verdict = record["verdict"]
     if verdict == "PASS":
         return
-    if not active(check):
+    if not strict and not active(check):
         reaction = "fail"
         if verdict == "INCONCLUSIVE":
             reaction = policy["on_inconclusive"]

@@ -126,8 +126,15 @@ class RunReport:
             for row in duration_lines(told):
                 terminal.write_line(f"  {row}")
 
+    def _strict(self) -> bool:
+        """Whether the run excused nothing (``--saliency-strict``), so that there is nothing to tell."""
+        given = self._config.getoption("saliency_strict")
+        return bool(self._config.getini("saliency_strict") if given is None else given)
+
     def _excused(self, record: dict[str, Any]) -> list[str]:
         policy, verdict = record["policy"], record["verdict"]
+        if self._strict():
+            return []
         lines = []
         known = describe_policy(policy)
         if known:

@@ -117,3 +117,21 @@ def _head_with(model: str) -> str:
     from .texts import CONTRACT
 
     return CONTRACT.replace("models:\n", f"models:\n  {model}\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (EXCUSED, "FAIL"),
+        (DRIFT + "    severity: warn\n", "FAIL"),
+        (UNDECIDED + "    on_inconclusive: warn\n", "INCONCLUSIVE"),
+        (UNDECIDED + "    on_inconclusive: skip\n", "INCONCLUSIVE"),
+    ],
+)
+def test_a_strict_run_excuses_nothing(pytester: pytest.Pytester, write: Write, check: str, verdict: str) -> None:
+    write(check)
+    result = pytester.runpytest_inprocess("--saliency-strict", "--saliency-json=run.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("saliency: *did not fail the run*")
+    (record,) = json.loads((pytester.path / "run.json").read_text())["records"]
+    assert record["verdict"] == verdict
