@@ -80,6 +80,7 @@ class Passes:
         targets: tuple[str, ...],
         progress: Progress | None = None,
         cache: Cache | None = None,
+        layer: LayerInfo | None = None,
     ) -> None:
         self.runner = runner
         self.cases = cases
@@ -90,7 +91,8 @@ class Passes:
         self.remembered = Remembered(cache, runner, cases)
         self._id = f"{os.getpid()}-{next(_NUMBERS)}"  # checks that share this work tell of it under one name
         self._progress = progress
-        self._layer: LayerInfo | None = None
+        self._layer: LayerInfo | None = layer
+        self._told_layer = layer is not None  # by passes over other images, which have tried the model out
         self._probed: Tensor | None = None  # scores of the first images, from the pass that found the layer
         self._difference: dict[str, Any] | None = None
         self._beside: Arrays = {}  # what the contrast set is made from, where that takes passes of its own
@@ -152,7 +154,8 @@ class Passes:
 
         def make() -> Beside:
             self._beside = {}
-            if self._probed is None:  # also where a layer was known from an earlier run that is not believed
+            # Also where a layer was known from an earlier run that is not believed.
+            if self._probed is None and not self._told_layer:
                 self._find_layer()
             swept = self._sweep("capture", self.methods, Targets(self.runner.subject, self.cases, self.targets))
             if self._probed is not None:
@@ -268,7 +271,7 @@ class Passes:
         with self._counted(stage, runner) as counted:
             ground = replace(self._ground(stage, order, transform), runner=runner)
             # Of a few images it may be true that no gradient reaches the layer.
-            return sweep(ground, Plan(methods, targets, sets, reached=order is None), counted)
+            return sweep(ground, Plan(methods, targets, sets, reached=order is None and not self._told_layer), counted)
 
     @contextmanager
     def _counted(self, stage: str, runner: Runner | None = None) -> Iterator[Counted]:

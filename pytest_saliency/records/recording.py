@@ -5,12 +5,14 @@ A context variable holds the running test's recorder; outside pytest there is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_saliency.checks.result import Result
 
 
@@ -41,3 +43,9 @@ def record_result(result: Result) -> dict[str, Any]:
     """
     recorder = _recorder.get()
     return result.to_record() if recorder is None else recorder(result)
+
+
+def kept_folder(name: str) -> Path | None:
+    """Return a folder in pytest's cache; None outside of pytest, and where nothing is to be kept between runs."""
+    make: Callable[[str], Path | None] | None = getattr(_recorder.get(), "folder", None)
+    return None if make is None else make(name)

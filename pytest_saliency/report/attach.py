@@ -49,6 +49,17 @@ class Completer:
         item.user_properties.extend(properties(record))
         return record
 
+    def folder(self, name: str) -> Path | None:
+        """Return the folder ``name`` in pytest's cache; None where that is off, or this run keeps nothing."""
+        config = self._item.config
+        cache = getattr(config, "cache", None)
+        if cache is None or config.getoption("saliency_no_cache") or config.getini("saliency_no_cache"):
+            return None
+        try:
+            return Path(cache.mkdir(name))
+        except OSError:  # pytest's own cache says so itself
+            return None
+
 
 def numbered(node: str, place: int) -> str:
     """Return the name of the record that is number ``place`` (from 1) of the test ``node``."""

@@ -1,0 +1,32 @@
+"""Do maps survive small changes that keep the prediction? The limits of ``stable``, decided by ``limits``."""
+
+from __future__ import annotations
+
+from pytest_saliency.decide.limited import Beyond, Limited, Question
+
+QUESTION = Question(
+    kind="stable",
+    entries=(
+        Limited(
+            "agreement",
+            "min_agreement",
+            "mean agreement under perturbation",
+            0.0,
+            1.0,
+            1.0,
+            ">=",
+            "the maps do not survive changes that keep the prediction",
+        ),
+    ),
+    held="the maps survive changes that keep the prediction",
+    undefined="they have no usable map, or no change left their prediction as it was; look at their statuses and at"
+    " how often the prediction changed",
+    perfect="every map stayed as it was",
+    nothing="unchanged maps",
+    beyond=Beyond(
+        "share",
+        "max_share",
+        "share of images below the limit",
+        "too many images have a map that does not survive changes that keep the prediction",
+    ),
+)
