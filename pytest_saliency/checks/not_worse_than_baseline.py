@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from pytest_saliency.checks.parameters import Parameters, Share
+from pytest_saliency.checks.parameters import Share
+from pytest_saliency.checks.referring import Reference, ReferringParameters, all_measures, known_measures
 from pytest_saliency.decide.words import several
 
 if TYPE_CHECKING:
@@ -31,60 +32,44 @@ NOT_THERE = "not compared in the baseline"
 LEFT = "no number now"
 
 
-class NotWorseThanBaselineParameters(Parameters):
+class NotWorseThanBaselineParameters(ReferringParameters):
     """Parameters of ``not_worse_than_baseline``; every limit is the user's own, and above 0."""
 
-    of: Annotated[str, Field(min_length=1, max_length=80)] = Field(
-        description="id of another check of this contract, whose numbers are compared"
-    )
-    of_kind: str = Field(description="kind of that check")
-    of_criterion: dict[str, Any] = Field(description="its resolved parameters")
     max_worsening: Annotated[dict[str, Annotated[float, Field(gt=0.0)]], Field(min_length=1)] = Field(
         description="by measure of that check, how much worse it may be than the approved baseline, on average over the"
-        " images, in the measure's own unit"
+        " images, in the measure's own unit",
+        json_schema_extra={"propertyNames": {"enum": [*all_measures()]}},
     )
     min_kept: Share = Field(
         default=0.5, description="a smaller share of the baseline's images that are still kept blocks PASS"
     )
 
-    @field_validator("of_kind")
     @classmethod
-    def _has_numbers(cls, value: str) -> str:
+    def check_kind(cls, kind: str) -> str:
+        """Return ``kind`` if its numbers can be compared; raises ValueError with a sentence otherwise."""
         from pytest_saliency.decide.worsening_measures import COMPARED
 
-        if value not in COMPARED:
-            raise ValueError(f"is {value!r}, whose numbers no baseline keeps; it can be {', '.join(COMPARED)}")
-        return value
-
-    @field_validator("of_criterion")
-    @classmethod
-    def _is_a_criterion(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Return it as that kind's own parameters say it: a record may spell 0.0 as 0, and the seed sees the text."""
-        from pytest_saliency.checks.registry import KINDS
-
-        kind = info.data.get("of_kind")
-        if kind is None:
-            return value
-        try:
-            return KINDS[kind].parameters(**value).model_dump(mode="json")
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"is not one of kind {kind}: {where}: {first['msg']}") from None
+        if kind not in COMPARED:
+            raise ValueError(f"is {kind!r}, whose numbers no baseline keeps; it can be {', '.join(COMPARED)}")
+        return kind
 
     @field_validator("max_worsening")
     @classmethod
     def _measures_are_known(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        from pytest_saliency.decide.worsening_measures import measure_names
-
-        kind = info.data.get("of_kind")
-        names = measure_names(str(kind))
-        wrong = [name for name in value if name not in names]
-        if kind is not None and wrong:
-            raise ValueError(
-                f"limits '{wrong[0][:60]}', which a check of kind {kind} has not; it has {', '.join(names)}"
-            )
+        known_measures(info.data.get("of_kind"), value)
         return value
+
+
+def by_reference(reference: Reference, parameters: NotWorseThanBaselineParameters, check: str) -> Result:
+    """Measure as the check does that ``of`` names, under its name, and hold it against the approved baseline.
+
+    Whatever can be told before a model runs is told before.
+    """
+    entry = reference.baseline()
+    refuse_other_meaning(entry, parameters.of_kind, parameters.of_criterion)
+    cases = reference.cases()
+    refuse_other_cases(entry, {"unordered_digest": cases.unordered_digest, "n": len(cases), "source": cases.source})
+    return compare(reference.measure(), entry, parameters, check)
 
 
 def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParameters, check: str) -> Result:

@@ -78,8 +78,13 @@ class Numbers:
         return self.column(name) if name in self.per_image else None
 
     def noted(self, decision: Decision) -> Decision:
-        """Return the decision with the warnings of the run among its notes."""
-        return replace(decision, notes=(*decision.notes, *self.inputs["warnings"]))
+        """Return the decision with the warnings of the run among its notes, and its groups among the read-outs."""
+        readouts = dict(decision.readouts)
+        if "group" in self.per_image and "groups" not in readouts:
+            from pytest_saliency.checks.grouped import rows_by_group
+
+            readouts["groups"] = rows_by_group(decision.kind, self, decision.alpha)
+        return replace(decision, notes=(*decision.notes, *self.inputs["warnings"]), readouts=readouts)
 
     def clusters(self) -> Sequence[str] | None:
         """Return the cluster of each kept image, or None."""

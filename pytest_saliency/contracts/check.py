@@ -94,11 +94,12 @@ class CheckReader:
         cases = self._cases(head)
         if kind is None:
             return ()
-        own_keys = (*head_keys, *kind.roles, *kind.many, *kind.parameters.model_fields)
+        written = (name for name in kind.parameters.model_fields if name not in kind.fixed)
+        own_keys = (*head_keys, *kind.roles, *kind.many, *written)
         self.findings.unknown_keys(self.path, self.values, own_keys, self.section)
         self._method_names()
         self._roles_exist(kind)
-        self._lists_exist(kind)
+        self.lists_exist(kind)
         found = choices(kind, self.values, self.path, self.section, self.findings)
         made = (
             [(picked, self._parameters(kind, picked)) for picked in combinations(found or {})]
@@ -169,15 +170,23 @@ class CheckReader:
                 (*self.path, "after"), f"'before' and 'after' {self.section} are the same model '{shown(after)}'"
             )
 
-    def _lists_exist(self, kind: Kind) -> None:
+    def lists_exist(self, kind: Kind) -> None:
         """Report what is wrong with the keys that name a list of models."""
         for role in kind.many:
             if role not in self.values:
+                if kind.least:
+                    self.findings.value(
+                        self.path, f"'{role}' is missing {self.section}: a list of at least {kind.least} models"
+                    )
                 continue
             here, written = (*self.path, role), self.values[role]
             if not isinstance(written, tuple) or not written:
                 self.findings.value(here, f"'{role}' {self.section} must be a list of models; got {got(written)}")
                 continue
+            if len(written) < kind.least:
+                self.findings.value(
+                    here, f"'{role}' {self.section} must name at least {kind.least} models; got {len(written)}"
+                )
             for i, name in enumerate(written):
                 if not isinstance(name, str):
                     self.findings.value((*here, i), f"'{role}' must hold names of models; got {got(name)}")

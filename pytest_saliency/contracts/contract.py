@@ -245,7 +245,8 @@ def _checks(data: Mapping[Any, Any], around: Surroundings, findings: Findings) -
 
 
 def _held_out_is_held_out(models: Mapping[str, ModelSpec], checks: tuple[CheckSpec, ...], findings: Findings) -> None:
-    for item in (item for check in checks for item in check.items if not KINDS[check.kind].inherited):
+    measuring = [check for check in checks if not KINDS[check.kind].inherited or KINDS[check.kind].many]
+    for item in (item for check in measuring for item in check.items):
         for name in item.roles.values():
             contrast = models[name].contrast if name in models else None
             held_out = contrast.cases if contrast else None

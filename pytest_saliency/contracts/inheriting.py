@@ -26,11 +26,12 @@ def inheriting_items(reader: CheckReader, kind: Kind, head: CheckHead | None) ->
     findings, values, path = reader.findings, reader.values, reader.path
     before = len(findings.found)
     own = [key for key in kind.parameters.model_fields if key not in kind.inherited]
-    findings.unknown_keys(path, values, (*CheckHead.model_fields, *own), reader.section)
+    findings.unknown_keys(path, values, (*CheckHead.model_fields, *kind.many, *own), reader.section)
     if "cases" in values:
         findings.key(
             (*path, "cases"), f"'cases' {reader.section} come from the check that 'of' names; remove them here"
         )
+    reader.lists_exist(kind)
     of = values.get("of")
     if "of" not in values:
         findings.value(path, f"'of' is missing {reader.section}: the id of the check whose numbers are compared")
@@ -43,14 +44,41 @@ def inheriting_items(reader: CheckReader, kind: Kind, head: CheckHead | None) ->
         hint = did_you_mean(of, known) or (f"; the checks are {', '.join(known[:10])}" if known else "")
         findings.value((*path, "of"), f"no check '{shown(of)}' in this contract {reader.section}{hint}")
     referred = reader.around.checks.get(of) if isinstance(of, str) else None
-    if not referred and "max_worsening" not in values:
-        findings.value(path, f"'max_worsening' is missing {reader.section}; it has no default")
+    if not referred:
+        for key in own:
+            if key != "of" and key not in values and kind.parameters.model_fields[key].is_required():
+                findings.value(path, f"'{key}' is missing {reader.section}; it has no default")
     if not referred or head is None:
         return ()
-    made = [(item, _parameters(reader, kind, item, own)) for item in referred]
+    taken = [_taken(reader, kind, item) for item in referred]
+    made = [(item, _parameters(reader, kind, item, own)) for item in {item.name: item for item in taken}.values()]
     if len(findings.found) > before:
         return ()
     return tuple(_item(reader, kind, head, item, values) for item, values in made if values is not None)
+
+
+def _taken(reader: CheckReader, kind: Kind, of: CheckItem) -> CheckItem:
+    """Return the item that is referred to, with the models of ``kind.many`` in the place of its last role.
+
+    An axis of models has no meaning then; what remains of it are items of one name.
+    """
+    if not kind.many:
+        return of
+    place = KINDS[of.kind].roles[-1]
+    kept = {role: name for role, name in of.roles.items() if role != place}
+    roles = dict(kept)
+    for key in kind.many:
+        written = reader.values.get(key)
+        for number, name in enumerate(written if isinstance(written, tuple) else (), start=1):
+            roles[f"{key}.{number}"] = name
+            if name in kept.values():
+                role = next(role for role, other in kept.items() if other == name)
+                reader.findings.value(
+                    (*reader.path, key, number - 1),
+                    f"'{shown(name)}' {reader.section} is '{role}' of check '{of.check}' already; name other trainings",
+                )
+    axes = {key: value for key, value in of.axes.items() if key != place}
+    return replace(of, name=item_name(of.check, axes), axes=axes, roles=roles)
 
 
 def _parameters(reader: CheckReader, kind: Kind, of: CheckItem, own: list[str]) -> dict[str, Any] | None:
@@ -65,8 +93,7 @@ def _parameters(reader: CheckReader, kind: Kind, of: CheckItem, own: list[str]) 
             given[key] = reader.values[key]
         elif key in OWN and key in reader.around.defaults:
             given[key], places[key] = reader.around.defaults[key], ("defaults", key)
-    if isinstance(given.get("max_worsening"), Mapping):
-        given["max_worsening"] = dict(given["max_worsening"])
+    given |= {key: dict(value) for key, value in given.items() if isinstance(value, Mapping)}
     try:
         return kind.parameters(**given).model_dump()
     except ValidationError as error:

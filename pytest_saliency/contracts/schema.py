@@ -18,7 +18,6 @@ from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.axes import axes_of
 from pytest_saliency.contracts.fields import MODEL_NAME
 from pytest_saliency.contracts.models import CasesSpec, CheckHead, Defaults, Head, ModelSpec
-from pytest_saliency.decide.worsening_measures import COMPARED
 from pytest_saliency.engine.methods.names import METHOD_NAMES
 
 SCHEMA_FILE = "contract-1.schema.json"
@@ -26,6 +25,7 @@ _ROLES = {
     "model": "name of the model to look at",
     "before": "name of the model to compare with",
     "after": "name of the model under test",
+    "models": "names of the models, one for each training, that take the place of the model under test",
 }
 
 
@@ -100,21 +100,14 @@ def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) 
     if kind.inherited:
         return _inheriting_schema(kind, head, parameters)
     roles = {role: {"description": _ROLES.get(role, role), "type": "string"} for role in kind.roles}
-    lists = {
-        role: {
-            "description": _ROLES.get(role, role),
-            "type": "array",
-            "items": {"type": "string"},
-            "minItems": 1,
-            "uniqueItems": True,
-        }
-        for role in kind.many
-    }
-    own: dict[str, Any] = {**roles, **lists, **parameters["properties"]}
+    own: dict[str, Any] = {**roles, **_lists(kind), **parameters["properties"]}
     # A text of its own form stands for a variant, an own method, or an import path; what it names is checked when read.
     method = {"type": "string", "anyOf": [{"enum": list(METHOD_NAMES)}, {"pattern": f"^{METHOD_NAME.pattern}$"}]}
     described = Parameters.model_fields["method"].description
-    own["method"] = {**{k: v for k, v in own["method"].items() if k == "default"}, "description": described, **method}
+    given = {k: v for k, v in own["method"].items() if k == "default"}
+    own["method"] = {**given, "description": described, **method}
+    for key in kind.fixed:
+        del own[key]
     for key in axes_of(kind):
         own[key] = _axis(own[key])
     if "against" in own:
@@ -133,13 +126,25 @@ def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) 
     }
 
 
+def _lists(kind: Kind) -> dict[str, Any]:
+    return {
+        role: {
+            "description": _ROLES.get(role, role),
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": max(1, kind.least),
+            "uniqueItems": True,
+        }
+        for role in kind.many
+    }
+
+
 def _inheriting_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a check that takes cases, models and parameters from another one."""
     own = {name: value for name, value in parameters["properties"].items() if name not in kind.inherited}
-    own["max_worsening"]["propertyNames"] = {
-        "enum": sorted({measure.name for measures in COMPARED.values() for measure in measures})
-    }
-    required = [*head["required"], *(name for name in parameters["required"] if name not in kind.inherited)]
+    own |= _lists(kind)
+    needed = [name for name in parameters["required"] if name not in kind.inherited]
+    required = [*head["required"], *(kind.many if kind.least else ()), *needed]
     return {
         "description": (parameters.get("description") or kind.name).split("\n")[0],
         "type": "object",

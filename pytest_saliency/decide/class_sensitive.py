@@ -159,7 +159,10 @@ def decide(
             "share_below_limit": mean_of((seen < max_agreement - ranks.SAME).astype(np.float64)),
         },
         smallest_detectable=_detectable(seen, units.n, alpha),
-        readouts=_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
+        readouts={
+            **_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
+            "p_fail_holm": {"agreement": p_fail},
+        },
         notes=(*notes(rule, again is None, why, undefined, blocked), *within.notes(verdict)),
         alpha=alpha,
         rule=rule,

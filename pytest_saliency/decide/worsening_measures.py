@@ -63,6 +63,11 @@ class Compared:
         return turned
 
     @property
+    def range(self) -> tuple[float, float] | None:
+        """Return between what a number lies, None where there is no end."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def ends(self) -> tuple[float, float] | None:
         """Return the best and the worst that ``badness`` can be."""
         if self.low is None or self.high is None:

@@ -1,0 +1,30 @@
+"""The declared groups in a record: what each measured, beside the decision, which does not look at them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.numbers import Numbers
+
+
+def rows_by_group(kind: str, numbers: Numbers, alpha: float) -> list[dict[str, Any]]:
+    """Return a row for each group and measure of a record of ``kind``: n, estimate, bounds, undefined.
+
+    None where the kind's numbers are not those of single images.
+    """
+    from pytest_saliency.checks.compared import comparable, compared_columns
+    from pytest_saliency.decide.groups import group_rows
+    from pytest_saliency.decide.worsening_measures import COMPARED, measure_of
+
+    if kind not in COMPARED:
+        return []
+    rows = [i for i, has in enumerate(comparable(kind, numbers.per_image)) if has]
+    names = [str(numbers.per_image["group"][i]) for i in rows]
+    clusters = numbers.clusters()
+    within = None if clusters is None else [clusters[i] for i in rows]
+    return [
+        row.to_dict()
+        for column, values in compared_columns(kind, numbers.per_image).items()
+        for row in group_rows(measure_of(kind, column), column, values[rows], names, within, alpha, numbers.seed)
+    ]
