@@ -6,20 +6,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_saliency.report.plots.activity import activity_plots
+from pytest_saliency.report.plots.activity import activity_limit_plots, activity_plots
 from pytest_saliency.report.plots.agreement import agreement_plots
+from pytest_saliency.report.plots.cascade import cascade_plots
 from pytest_saliency.report.plots.curves import curve_plots
 from pytest_saliency.report.plots.drift import drift_plots
 from pytest_saliency.report.plots.drops import advantage_plots
+from pytest_saliency.report.plots.forest import forest_plots
+from pytest_saliency.report.plots.inside import inside_plots
+from pytest_saliency.report.plots.pasting import pasting_plots
+from pytest_saliency.report.plots.planted import planted_plots
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.svg import plain
+from pytest_saliency.report.plots.trajectory import trajectory_plots
 
 PLOTS: tuple[Callable[[Mapping[str, Any]], list[Plot]], ...] = (
     agreement_plots,
     drift_plots,
+    trajectory_plots,
+    pasting_plots,
     advantage_plots,
     curve_plots,
     activity_plots,
+    activity_limit_plots,
+    inside_plots,
+    forest_plots,
+    planted_plots,
+    cascade_plots,
 )
 
 
