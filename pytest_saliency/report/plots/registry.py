@@ -14,9 +14,11 @@ from pytest_saliency.report.plots.drift import drift_plots
 from pytest_saliency.report.plots.drops import advantage_plots
 from pytest_saliency.report.plots.forest import forest_plots
 from pytest_saliency.report.plots.inside import inside_plots
+from pytest_saliency.report.plots.invariance import invariance_plots
 from pytest_saliency.report.plots.pasting import pasting_plots
 from pytest_saliency.report.plots.planted import planted_plots
 from pytest_saliency.report.plots.plot import Plot
+from pytest_saliency.report.plots.stable import stable_plots
 from pytest_saliency.report.plots.svg import plain
 from pytest_saliency.report.plots.trajectory import trajectory_plots
 
@@ -30,6 +32,8 @@ PLOTS: tuple[Callable[[Mapping[str, Any]], list[Plot]], ...] = (
     activity_plots,
     activity_limit_plots,
     inside_plots,
+    stable_plots,
+    invariance_plots,
     forest_plots,
     planted_plots,
     cascade_plots,
