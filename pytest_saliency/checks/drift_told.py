@@ -42,9 +42,7 @@ def referred(
 
     if parameters.reference == "absolute":
         return {}, [], {}
-    shares = {
-        entry.name: _mean(numbers, reference_column(entry.name)) for entry in LIMITED if entry.limit != ACCURACY
-    }
+    shares = {entry.name: _mean(numbers, reference_column(entry.name)) for entry in LIMITED if entry.limit != ACCURACY}
     if parameters.reference == "noise":
         note = (
             "limits bind what is left of each image's change when the change of the model before under a jitter (0.9"

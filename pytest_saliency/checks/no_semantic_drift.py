@@ -51,16 +51,22 @@ class NoSemanticDriftParameters(Parameters):
     """
 
     max_iou_drop: Share | None = Field(
-        default=None, description="1 - IoU of the top regions before and after, on average; with a reference: how far above it"
+        default=None,
+        description="1 - IoU of the top regions before and after, on average; with a reference: how far above it",
     )
     max_displacement: Share | None = Field(
-        default=None, description="distance of the centres of mass / image diagonal, on average; with a reference: how far above it"
+        default=None,
+        description="distance of the centres of mass / image diagonal, on average; with a reference: how far above it",
     )
     min_correlation: float | None = Field(
-        default=None, ge=-1.0, le=1.0, description="Pearson correlation of the rectified maps, on average; with a reference: minus its own, so below 0"
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="Pearson correlation of the rectified maps, on average; with a reference: minus its own, so below 0",
     )
     max_concentration_change: Share | None = Field(
-        default=None, description="absolute mean change of the mass share in the top 10 % of positions; with a reference: beyond it"
+        default=None,
+        description="absolute mean change of the mass share in the top 10 % of positions; with a reference: beyond it",
     )
     max_accuracy_drop: Share | None = Field(
         default=None, description="accuracy before minus accuracy after, on all cases, whatever the reference"
@@ -247,7 +253,7 @@ def _maps_moved(made: Decision) -> bool:
 
 def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record."""
-    from pytest_saliency.checks.drift_told import referred, with_path, with_pasting
+    from pytest_saliency.checks.drift_told import referred, with_pasting, with_path
     from pytest_saliency.checks.numbers import floats
     from pytest_saliency.decide.drift import decide
 

@@ -8,6 +8,7 @@ Lehmacher 1995). Several limits at one checkpoint share its level (Holm, whose s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def _point(
 def _largest_step(points: Sequence[Point], measure: str, start: float) -> tuple[int, float] | None:
     """Return where the mean moved most from one checkpoint to the next, in either direction from ``start``."""
     means = [start, *(point.means[measure] for point in points)]
-    steps = [abs(b - start) - abs(a - start) for a, b in zip(means[:-1], means[1:], strict=True)]
+    steps = [abs(b - start) - abs(a - start) for a, b in itertools.pairwise(means)]
     known = [(k, step) for k, step in enumerate(steps) if not math.isnan(step)]
     if not known:
         return None
@@ -124,19 +125,24 @@ def told(path: Path, accuracies: Sequence[float | None], question: Question, lim
     if path.moved is None:
         return (
             f"trajectory of {len(path.points)} checkpoints: no limit is shown to be exceeded from any of them on"
-            f" ({title} {last.means[path.measure]:.2f} at {last.name}, limit {limit:g})"
+            f" ({title} {_figure(last.means[path.measure])} at {last.name}, limit {limit:g})"
         )
     point = path.points[path.moved]
     sentence = (
         f"the evidence moved at {point.name}: from there on a limit is shown to be exceeded ({title}"
-        f" {point.means[path.measure]:.2f}, limit {limit:g}"
+        f" {_figure(point.means[path.measure])}, limit {limit:g}"
     )
-    before = f", {path.points[path.moved - 1].means[path.measure]:.2f} at the checkpoint before" if path.moved else ""
-    sentence += f"{before}){_accuracy(path, accuracies)}"
+    if path.moved:
+        sentence += f", {_figure(path.points[path.moved - 1].means[path.measure])} at the checkpoint before"
+    sentence += f"){_accuracy(path, accuracies)}"
     if path.step is not None:
         place, size = path.step
         sentence += f"; the largest step, {size:.2f}, leads to {path.points[place].name}"
     return sentence
+
+
+def _figure(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
 
 
 def _accuracy(path: Path, accuracies: Sequence[float | None]) -> str:
@@ -168,7 +174,5 @@ def readout(path: Path, accuracies: Sequence[float | None]) -> dict[str, object]
         "points": rows,
         "moved_at": None if path.moved is None else path.points[path.moved].name,
         "measure": path.measure,
-        "largest_step": None
-        if path.step is None
-        else {"to": path.points[path.step[0]].name, "size": path.step[1]},
+        "largest_step": None if path.step is None else {"to": path.points[path.step[0]].name, "size": path.step[1]},
     }

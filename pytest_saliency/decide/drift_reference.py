@@ -22,18 +22,20 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from pytest_saliency.decide.decision import NotAttainable
-from pytest_saliency.decide.limited import Beyond, Limited, Question
+from pytest_saliency.decide.limited import Limited, Question
 from pytest_saliency.errors import CriterionError
 
 FloatArray = npt.NDArray[np.float64]
 
-BEYOND = {"noise": "beyond the jitter's", "null": "beyond the nulls'"}
+BEYOND = {"noise": "less the jitter's", "null": "less the nulls'"}
 """How a title says what was subtracted."""
 
 BELOW = 1.0 - 1e-9
 """A rank test rejects where p is at most alpha, and limits where it is below; this brings the two together."""
 
 LEAST_FOR_T = 3
+SAME = 1e-12
+"""Spread of nulls below which they are all equal, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,7 @@ def question_beyond(question: Question, reference: str, apart: Sequence[str]) ->
         few=question.few,
         perfect=question.perfect,
         nothing=question.nothing,
-        beyond=question.beyond
-        and Beyond(
-            question.beyond.name,
-            question.beyond.limit,
-            f"{question.beyond.title} {BEYOND[reference]}",
-            question.beyond.moved,
-        ),
+        beyond=question.beyond,
     )
 
 
@@ -122,7 +118,7 @@ def rank(candidate: float, nulls: Sequence[float], side: str, alpha: float) -> R
     mean = float(turned.mean()) if m else math.nan
     sd = float(turned.std(ddof=1)) if m > 1 else math.nan
     p_normal = bound = math.nan
-    if m >= LEAST_FOR_T and sd > 0.0:
+    if m >= LEAST_FOR_T and sd > SAME * max(1.0, abs(mean)):
         width = sd * math.sqrt(1.0 + 1.0 / m)
         bound = mean + float(stdtrit(m - 1, 1.0 - alpha)) * width
         p_normal = 1.0 if math.isnan(mine) else float(stdtr(m - 1, -(mine - mean) / width))

@@ -93,7 +93,9 @@ def judge(region: npt.ArrayLike, control: npt.ArrayLike, before: npt.ArrayLike |
         if column is None:
             continue
         if column.shape != pasted.shape or not bool(np.isin(column[~np.isnan(column)], (0.0, 1.0)).all()):
-            raise CriterionError(f"what followed the {name} must be 0, 1 or undefined for each of {pasted.size} images.")
+            raise CriterionError(
+                f"what followed the {name} must be 0, 1 or undefined for each of {pasted.size} images."
+            )
     seen = ~np.isnan(pasted) & ~np.isnan(other)
     if third is not None:
         seen &= ~np.isnan(third)

@@ -58,7 +58,8 @@ def test_the_epoch_at_which_a_shortcut_was_planted_is_named(pytester: pytest.Pyt
     result = pytester.runpytest("--saliency-json", "run.json", "-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
-    assert "the evidence moved at epoch_10" in text and "accuracy was 100.0 % before it, 100.0 % there" in text
+    assert "the evidence moved at epoch_10" in text
+    assert "accuracy was 100.0 % before it, 100.0 % there" in text
     assert "shortcut confirmed: 100 % follow the pasted region, control 0 %" in text
     (record,) = records(pytester.path)
     path = record["decision"]["readouts"]["trajectory"]  # type: ignore[index]

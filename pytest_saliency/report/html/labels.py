@@ -24,6 +24,13 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "means": "Mean",
         "then": "approved baseline",
         "now": "this run",
+        "pasted_regions": "Newly used regions pasted into other classes",
+        "model_before": "followed by the model before",
+        "trajectory": "Over the checkpoints",
+        "moved_at": "a limit is exceeded from",
+        "reference": "Change of the reference",
+        "p_rank": "p of the rank",
+        "as_bad": "nulls at least as bad",
         "sd": "standard deviation",
     }
 )

@@ -29,6 +29,10 @@ def drift_plots(record: Record) -> list[Plot]:
         values = column(record, name)
         if values is None:
             continue
+        reference = column(record, f"{name}_reference")
+        if reference is not None and len(reference) == len(values):
+            values, between = values - reference, (between[0] - between[1], between[1] - between[0])
+            label = f"{label.partition(' (')[0]}, less the reference's (0: no more than there)"
         found, unit = by_unit(record, values)
         marks = marks_of(record, name, "mean")
         plot = histogram(
