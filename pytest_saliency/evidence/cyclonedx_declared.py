@@ -78,7 +78,7 @@ def _requirement(name: str, record: Record) -> Part:
     return {
         "bom-ref": f"requirement:{name}",
         "identifier": check_name(record),
-        "text": _claim(kind),
+        "text": _statement(kind),
         "descriptions": [f"Evidence for requirement {reference}."] if reference else [],
         "properties": properties(
             {"kind": record.get("kind"), "severity": (record.get("policy") or {}).get("severity")}
@@ -117,7 +117,7 @@ def _claim(name: str, record: Record, waived: Mapping[str, str]) -> Part:
     verdict, decision = str(record.get("verdict")), record["decision"]
     claim: Part = {
         "bom-ref": f"claim:{name}",
-        "predicate": _claim(str(record.get("kind"))),
+        "predicate": _statement(str(record.get("kind"))),
         "reasoning": f"{verdict}: {record.get('headline')}. "
         + " ".join(
             f"{'Shown' if leg['holds'] else 'Not shown'}: {leg['statement']} (p = {text(leg['p'])})."
@@ -187,7 +187,7 @@ def instant_or_none(written: object, *, whole_day: bool = False) -> str | None:
         return None
 
 
-def _claim(kind: str) -> str:
+def _statement(kind: str) -> str:
     from pytest_saliency.checks.registry import KINDS
 
     return KINDS[kind].claim if kind in KINDS else f"A check of kind {kind} holds."
