@@ -27,6 +27,8 @@ def compared_columns(kind: str, per_image: Table) -> dict[str, Floats]:
     """
     from pytest_saliency.checks.numbers import floats
 
+    if kind == "model_dependent":
+        return {"excess": floats(per_image["similarity"]) - floats(per_image["floor"])}
     if kind != "faithful":
         return {name: floats(per_image[name]) for name in measure_names(kind)}
     fills = [name[len("drops[") : -1] for name in per_image if name.startswith("drops[")]
@@ -34,7 +36,13 @@ def compared_columns(kind: str, per_image: Table) -> dict[str, Floats]:
 
 
 def comparable(kind: str, per_image: Table) -> NDArray[np.bool_]:
-    """Return which images have a number at all: an image alone in its class is in no block of the swap test."""
+    """Return which images have a number at all.
+
+    An image alone in its class is in no block of the swap test, and only some images are explained by randomised
+    models.
+    """
+    if kind == "model_dependent":
+        return np.asarray([draws is not None for draws in per_image["unusable_draws"]], dtype=np.bool_)
     if kind == "faithful":
         return np.asarray([block >= 0 for block in per_image["block"]], dtype=np.bool_)
     return np.ones(len(per_image["id"]), dtype=np.bool_)

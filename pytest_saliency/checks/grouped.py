@@ -15,9 +15,9 @@ def rows_by_group(kind: str, numbers: Numbers, alpha: float) -> list[dict[str, A
     """
     from pytest_saliency.checks.compared import comparable, compared_columns
     from pytest_saliency.decide.groups import group_rows
-    from pytest_saliency.decide.worsening_measures import COMPARED, measure_of
+    from pytest_saliency.decide.worsening_measures import MEASURED, measure_of
 
-    if kind not in COMPARED:
+    if kind not in MEASURED:
         return []
     rows = [i for i, has in enumerate(comparable(kind, numbers.per_image)) if has]
     names = [str(numbers.per_image["group"][i]) for i in rows]

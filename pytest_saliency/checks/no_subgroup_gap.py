@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pytest_saliency.checks.referring import Reference, ReferringParameters, all_measures, known_measures
+from pytest_saliency.checks.referring import Reference, ReferringParameters, known_measures, named
+from pytest_saliency.decide.worsening_measures import MEASURED
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
@@ -29,7 +30,7 @@ class NoSubgroupGapParameters(ReferringParameters):
     max_gap: Annotated[dict[str, Annotated[float, Field(gt=0.0)]], Field(min_length=1)] = Field(
         description="by measure of that check, how far the means of any two groups may lie apart, in the measure's own"
         " unit",
-        json_schema_extra={"propertyNames": {"enum": [*all_measures()]}},
+        json_schema_extra=named(MEASURED),
     )
     min_group: Annotated[int, Field(ge=1)] = Field(
         default=10, description="a group with fewer images (or clusters) than this blocks PASS"
@@ -38,10 +39,8 @@ class NoSubgroupGapParameters(ReferringParameters):
     @classmethod
     def check_kind(cls, kind: str) -> str:
         """Return ``kind`` if it has numbers to compare; raises ValueError with a sentence otherwise."""
-        from pytest_saliency.decide.worsening_measures import COMPARED
-
-        if kind not in COMPARED:
-            raise ValueError(f"is {kind!r}, which has no numbers of single images; it can be {', '.join(COMPARED)}")
+        if kind not in MEASURED:
+            raise ValueError(f"is {kind!r}, which has no numbers of single images; it can be {', '.join(MEASURED)}")
         return kind
 
     @field_validator("max_gap")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from pytest_saliency.checks.parameters import Share
-from pytest_saliency.checks.referring import Reference, ReferringParameters, all_measures, known_measures
+from pytest_saliency.checks.referring import Reference, ReferringParameters, known_measures, named
 from pytest_saliency.decide.words import several
+from pytest_saliency.decide.worsening_measures import COMPARED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ class NotWorseThanBaselineParameters(ReferringParameters):
     max_worsening: Annotated[dict[str, Annotated[float, Field(gt=0.0)]], Field(min_length=1)] = Field(
         description="by measure of that check, how much worse it may be than the approved baseline, on average over the"
         " images, in the measure's own unit",
-        json_schema_extra={"propertyNames": {"enum": [*all_measures()]}},
+        json_schema_extra=named(COMPARED),
     )
     min_kept: Share = Field(
         default=0.5, description="a smaller share of the baseline's images that are still kept blocks PASS"
@@ -47,8 +48,6 @@ class NotWorseThanBaselineParameters(ReferringParameters):
     @classmethod
     def check_kind(cls, kind: str) -> str:
         """Return ``kind`` if its numbers can be compared; raises ValueError with a sentence otherwise."""
-        from pytest_saliency.decide.worsening_measures import COMPARED
-
         if kind not in COMPARED:
             raise ValueError(f"is {kind!r}, whose numbers no baseline keeps; it can be {', '.join(COMPARED)}")
         return kind

@@ -15,6 +15,7 @@ from pytest_saliency.checks.parameters import Parameters
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
+    from pytest_saliency.decide.worsening_measures import Compared
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.records.baseline_entry import Entry
 
@@ -84,11 +85,10 @@ def known_measures(kind: str | None, value: Mapping[str, float]) -> None:
         raise ValueError(f"limits '{wrong[0][:60]}', which a check of kind {kind} has not; it has {', '.join(names)}")
 
 
-def all_measures() -> list[str]:
-    """Return the names of all measures that can be limited by name, for completion in editors."""
-    from pytest_saliency.decide.worsening_measures import COMPARED
-
-    return sorted({measure.name for measures in COMPARED.values() for measure in measures})
+def named(table: Mapping[str, tuple[Compared, ...]]) -> dict[str, Any]:
+    """Return what the schema of a contract says of the keys of limits by measure: completion for editors."""
+    names = sorted({measure.name for measures in table.values() for measure in measures})
+    return {"propertyNames": {"enum": [*names]}}
 
 
 class Reference(Protocol):

@@ -201,8 +201,8 @@ def _refuse(results: Sequence[Result], place: str) -> None:
         name, digest = str(subject["name"]), subject.get("state_sha256") or subject.get("weights_sha256")
         if digest is not None and digest in seen:
             raise SubjectError(
-                f"{KIND} counts trainings, and '{seen[digest]}' and '{name}' are one: they have the same numbers (SHA-256"
-                f" {str(digest)[:12]}..). Name models that were trained with other seeds."
+                f"{KIND} counts trainings, and '{seen[digest]}' and '{name}' are one: they have the same numbers"
+                f" (SHA-256 {str(digest)[:12]}..). Name models that were trained with other seeds."
             )
         if digest is not None:
             seen[str(digest)] = name

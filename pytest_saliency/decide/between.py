@@ -10,8 +10,8 @@ bisection, and twice the larger one there is the p-value of the difference.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_saliency.decide import compare, means
@@ -58,9 +58,13 @@ class Betting:
     alpha: float
 
     def p_below(self, point: float) -> float:
+        if point > self.ends[1]:  # beyond the range it is certain
+            return 0.0
         return means.p_below(self.up, *self.ends, point, self.alpha)
 
     def p_above(self, point: float) -> float:
+        if point < self.ends[0]:
+            return 0.0
         return means.p_above(self.down, *self.ends, point, self.alpha)
 
     def lower(self, alpha: float) -> float:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_saliency.decide.values import FloatArray
 
 LARGEST = sys.float_info.max
+EXACT = ""
+"""Tolerance of what is counted and is the same on every machine."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Compared:
         """Return by how much the numbers of two runs may differ."""
         from pytest_saliency.decide.tolerance import Tolerance, tolerance_of
 
+        if self.tolerance == EXACT:
+            return Tolerance(0.0, 0.0)
         one = tolerance_of(self.tolerance, region)
         return Tolerance(self.times * one.every, self.times * one.few)
 
@@ -105,18 +109,37 @@ COMPARED: Mapping[str, tuple[Compared, ...]] = MappingProxyType(
         ),
     }
 )
-"""The measures by kind of the check that they come from."""
+"""The measures that a baseline keeps, by kind of the check that they come from."""
+
+MEASURED: Mapping[str, tuple[Compared, ...]] = MappingProxyType(
+    {
+        **COMPARED,
+        "avoids": (Compared("mass_inside", "share of mass in the region", 0.0, 1.0, 1, "mass_inside"),),
+        "channel_activity": (Compared("active_share", "share of active channels", 0.0, 1.0, 1, EXACT),),
+        "localized": (
+            Compared("mass_inside", "share of mass inside the mask", 0.0, 1.0, -1, "mass_inside"),
+            Compared("hit", "share of maps that point inside the mask", 0.0, 1.0, -1, EXACT),
+        ),
+        "model_dependent": (
+            Compared("excess", "IoU with randomised models beyond chance", -1.0, 1.0, 1, "iou_drop", times=2),
+        ),
+        "not_vacuous": (Compared("vacuous", "share of maps that show nothing", 0.0, 1.0, 1, EXACT),),
+        "planted_evidence": (Compared("own_share", "share of the map in its own cell", 0.0, 1.0, -1, "mass_inside"),),
+        "stable": (Compared("agreement", "agreement under perturbation", 0.0, 1.0, -1, "agreement"),),
+    }
+)
+"""The measures that can be compared between groups of images, by kind."""
 
 
 def measure_names(kind: str) -> tuple[str, ...]:
-    """Return what a check of ``kind`` measures that can be held against a baseline."""
-    return tuple(measure.name for measure in COMPARED.get(kind, ()))
+    """Return what a check of ``kind`` measures of each image."""
+    return tuple(measure.name for measure in MEASURED.get(kind, ()))
 
 
 def measure_of(kind: str, column: str) -> Compared:
     """Return the measure that ``column`` holds, as ``advantage`` for ``advantage[blur]``."""
     base = column.partition("[")[0]
-    return next(measure for measure in COMPARED[kind] if measure.name == base)
+    return next(measure for measure in MEASURED[kind] if measure.name == base)
 
 
 def fill_of(column: str) -> str:

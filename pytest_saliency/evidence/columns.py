@@ -12,6 +12,7 @@ from pytest_saliency.evidence.compared import first_difference, only_rounding
 Record = Mapping[str, Any]
 
 COMPARED = "not_worse_than_baseline"
+TRAININGS = "seed_robust"
 
 
 def about_images(record: Record) -> list[str]:
@@ -36,6 +37,10 @@ def _fates(record: Record) -> str | None:
     said = list(everyone["fate"])
     if not KINDS[record["kind"]].inherited and "keep" in criterion:
         return first_difference(said, fates_of(record["kind"], criterion, everyone, int(record["seed"], 16)), "fate")
+    if record["kind"] == TRAININGS:
+        return _fates_of_trainings(record)
+    if record["kind"] != COMPARED and "of_kind" in criterion and "fate" in everyone:
+        return first_difference(said, _measured_fates(record, everyone), "fate")
     if record["kind"] != COMPARED:
         return None
     from pytest_saliency.checks.not_worse_than_baseline import LEFT, NOT_THERE
@@ -46,6 +51,50 @@ def _fates(record: Record) -> str | None:
     free = {KEPT, LEFT, NOT_THERE, *((SAME_CLUSTER,) if "cluster" in everyone else ())}
     made = [fate if one and fate in free else KEPT if one else why for one, fate in zip(mask, said, strict=True)]
     return first_difference(said, made, "fate")
+
+
+def _measured_fates(record: Record, everyone: Any) -> list[str]:
+    """Return what became of each case of the check that the record's own refers to."""
+    from pytest_saliency.checks.fates import fates_of
+
+    criterion = record["criterion"]
+    return fates_of(criterion["of_kind"], criterion["of_criterion"], everyone, _measured_seed(record))
+
+
+def _measured_seed(record: Record) -> int:
+    """Return the seed of the check that the record's own refers to."""
+    from pytest_saliency.checks.numbers import seed_of
+    from pytest_saliency.checks.referring import criterion_of
+
+    criterion = record["criterion"]
+    measured = criterion_of(criterion["of_kind"], criterion["of_criterion"])
+    return seed_of(measured, str(record["cases"]["unordered_digest"]), str(criterion["of"]))
+
+
+def _fates_of_trainings(record: Record) -> str | None:
+    """Return the first case whose fate in a training, or in all of them, does not follow; None where all do."""
+    from pytest_saliency.checks.fates import KEPT
+    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.seed_robust import parts_of
+
+    seed = f"{_measured_seed(record):016x}"
+    kept: set[Any] = set()
+    for k, (part, training) in enumerate(
+        zip(parts_of(Numbers.of(record)), record["inputs"]["trainings"], strict=True), start=1
+    ):
+        if training["seed"] != seed:
+            return f"the seed of training {k} is {training['seed']}, and check and cases give {seed}"
+        if "keep" in record["criterion"]["of_criterion"]:
+            difference = first_difference(list(part.everyone["fate"]), _measured_fates(record, part.everyone), "fate")
+            if difference is not None:
+                return f"training {k}: {difference}"
+        inside = [one for one, fate in zip(part.everyone["id"], part.everyone["fate"], strict=True) if fate == KEPT]
+        if inside != list(part.per_image["id"]):
+            return f"training {k}: the images with numbers are not those that were kept"
+        kept.update(inside)
+    everyone = record["everyone"]
+    made = [KEPT if one in kept else fate for one, fate in zip(everyone["id"], everyone["fate.1"], strict=True)]
+    return first_difference(list(everyone["fate"]), made, "fate")
 
 
 def about_results(record: Record) -> list[str]:

@@ -1,0 +1,163 @@
+"""Checks that refer to another one, from records alone: verdicts, what is named, and the same decision made again."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from fixtures.records import sample_document, sample_record
+from fixtures.referring import gap_record, result_of, trainings_record
+from pytest_saliency.checks import no_subgroup_gap, seed_robust
+from pytest_saliency.checks.numbers import decide_again, seed_again
+from pytest_saliency.errors import SaliencyError
+from pytest_saliency.evidence.again import check_records
+from pytest_saliency.evidence.canonical import settled
+from pytest_saliency.evidence.findings import Found
+from pytest_saliency.evidence.schemas import schema_text
+from pytest_saliency.report.terminal import render_failure
+
+Record = dict[str, Any]
+
+
+def verified(*records: Record) -> list[str]:
+    found = Found(1)
+    check_records({"records": list(records)}, found)
+    return [finding.what for finding in found.findings]
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Record]:
+    return {
+        "alike": gap_record(),
+        "apart": gap_record(0.4),
+        "small": gap_record(small=5),
+        "clusters": gap_record(clusters=True, limits={"agreement": 0.3}, n=400),
+        "drift": gap_record(of="no_semantic_drift", limits={"iou_drop": 0.2, "correlation": 0.4}),
+        "all": trainings_record(),
+        "one fails": trainings_record(("PASS", "FAIL", "PASS"), groups=True),
+        "one unsure": trainings_record(("PASS", "INCONCLUSIVE", "PASS")),
+        "most": trainings_record(("PASS", "PASS", "INCONCLUSIVE"), min_share=0.6),
+    }
+
+
+def test_verdicts(made: dict[str, Record]) -> None:
+    assert {name: record["verdict"] for name, record in made.items()} == {
+        "alike": "PASS",
+        "apart": "FAIL",
+        "small": "INCONCLUSIVE",
+        "clusters": "PASS",
+        "drift": "PASS",
+        "all": "PASS",
+        "one fails": "FAIL",
+        "one unsure": "INCONCLUSIVE",
+        "most": "PASS",
+    }
+
+
+def test_each_record_is_decided_again_without_a_finding(made: dict[str, Record]) -> None:
+    records = list(made.values())
+    for record in records:
+        assert settled(decide_again(record).to_dict()) == settled(record["decision"])
+        assert f"{seed_again(record):016x}" == record["seed"]
+    assert verified(*records) == []
+
+
+def test_records_are_as_the_schema_says(made: dict[str, Record]) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(schema_text("run")))
+    assert [error.message for error in validator.iter_errors(sample_document(list(made.values())))] == []
+
+
+def test_a_training_that_was_dropped_or_turned_is_found(made: dict[str, Record]) -> None:
+    turned = copy.deepcopy(made["one fails"])
+    column = turned["per_image"]["agreement.2"]
+    turned["per_image"]["agreement.2"] = [None if value is None else value * 0.2 for value in column]
+    assert any("does not follow" in line for line in verified(turned))
+    left = copy.deepcopy(made["one fails"])
+    left["inputs"]["trainings"].pop(1)
+    left["inputs"]["names"].pop(1)
+    assert verified(left)
+    kept = copy.deepcopy(made["all"])
+    place = kept["everyone"]["fate.2"].index("kept")
+    kept["everyone"]["fate.2"][place] = "not correct"
+    assert any("training 2" in line for line in verified(kept))
+    seeded = copy.deepcopy(made["all"])
+    seeded["inputs"]["trainings"][0]["seed"] = "0" * 16
+    assert any("seed of training 1" in line for line in verified(seeded))
+
+
+def test_a_group_that_was_renamed_is_found(made: dict[str, Record]) -> None:
+    forged = copy.deepcopy(made["apart"])
+    forged["per_image"]["group"] = ["scanner A", "scanner B"] * (len(forged["per_image"]["id"]) // 2) + (
+        ["scanner A"] if len(forged["per_image"]["id"]) % 2 else []
+    )
+    assert any("does not follow" in line for line in verified(forged))
+
+
+def test_what_is_said_of_groups(made: dict[str, Record]) -> None:
+    apart, small = made["apart"]["headline"], made["small"]["headline"]
+    assert apart.startswith("groups differ: largest difference between groups in agreement 0.4")
+    assert "for 'scanner A'" in apart
+    assert "for 'scanner B'" in apart
+    assert "'scanner C' (" in small
+    assert "too small to decide" in small
+    assert "add images of it" in small
+
+
+def test_what_is_said_of_trainings(made: dict[str, Record]) -> None:
+    assert made["all"]["headline"].endswith("'class-sensitive' passes for 3 of 3 trainings, 3 needed")
+    assert "'seed-1' is FAIL" in made["one fails"]["headline"]
+    assert "'seed-1' is INCONCLUSIVE" in made["one unsure"]["headline"]
+    # 3 of 3: the share of trainings for which it passes is 0.05 ** (1 / 3) at least.
+    passing = made["all"]["decision"]["measures"]["passing"]
+    assert passing["interval"]["low"] == pytest.approx(0.05 ** (1 / 3))
+    assert set(made["all"]["subjects"]) == {"models.1", "models.2", "models.3"}
+
+
+def test_groups_are_told_of_every_training_and_in_the_block(made: dict[str, Record]) -> None:
+    rows = made["one fails"]["decision"]["readouts"]["groups"]
+    assert {(row["measure"], row["group"]) for row in rows} == {
+        (f"agreement, seed-{k}", f"scanner {letter}") for k in range(3) for letter in "AB"
+    }
+    assert "scanner B" in render_failure(made["apart"])
+
+
+def test_too_few_or_equal_trainings_are_sentences() -> None:
+    base = result_of(sample_record("class_sensitive", "PASS"))
+    parameters = seed_robust.SeedRobustParameters(
+        method="case", of="class-sensitive", of_kind="class_sensitive", of_criterion=dict(base.parameters)
+    )
+    with pytest.raises(SaliencyError, match="was given 1; give two"):
+        seed_robust.join([base], parameters, "x")
+    with pytest.raises(SaliencyError, match="are one: they have the same numbers"):
+        seed_robust.join([base, base], parameters, "x")
+
+
+def test_cases_without_groups_or_with_one_are_sentences() -> None:
+    base = sample_record("class_sensitive", "PASS")
+    parameters = no_subgroup_gap.NoSubgroupGapParameters(
+        method="case",
+        of="class-sensitive",
+        of_kind="class_sensitive",
+        of_criterion=base["criterion"],
+        max_gap={"agreement": 0.1},
+    )
+    with pytest.raises(SaliencyError, match="declare none; name the group"):
+        no_subgroup_gap.compare(result_of(base), parameters, "x")
+    for table in ("per_image", "everyone"):
+        base[table]["group"] = ["only"] * len(base[table]["id"])
+    with pytest.raises(SaliencyError, match="one group only, 'only'"):
+        no_subgroup_gap.compare(result_of(base), parameters, "x")
+
+
+@pytest.mark.parametrize("kind", ["no_subgroup_gap", "seed_robust", "not_worse_than_baseline", "nothing"])
+def test_what_measures_nothing_cannot_be_referred_to(kind: str) -> None:
+    with pytest.raises(ValueError, match="measures nothing itself|no numbers of single images"):
+        seed_robust.SeedRobustParameters(method="case", of="x", of_kind=kind, of_criterion={})
+    with pytest.raises(ValueError, match="measures nothing itself|no numbers of single images"):
+        no_subgroup_gap.NoSubgroupGapParameters(
+            method="case", of="x", of_kind=kind, of_criterion={}, max_gap={"agreement": 0.1}
+        )
