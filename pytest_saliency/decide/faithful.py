@@ -6,9 +6,10 @@ above ``min_advantage``, and every comparison with another method holds. FAIL: f
 
 Inverting the swap test takes every image's advantage to be one and the same. Where advantages vary between images, its
 bounds are too narrow (wrong PASS of 10-13 % at alpha 0.05 in simulation), so a second leg has to agree: the sign-flip
-permutation test of the images' own advantages about the margin, which Hall's transformation for skewness has to
-confirm (compare.py, which tells what they assume and what was seen). All must reject, on either side, and the bounds
-shown are the widest ones. Masks that blocks share make the second leg conservative, never liberal.
+permutation test of the images' own advantages about the margin, which Hall's transformation for skewness and random
+weights with room for an unseen tail have to confirm (compare.py, which tells what they assume and what was seen). All
+must reject, on either side, and the bounds shown are the widest ones. Masks that blocks share make the second leg
+conservative, never liberal.
 
 "For any" asks several questions at once, so the FAIL alarms of one check are adjusted together by Holm: a check
 whose fills and comparisons all hold is failed with probability at most alpha. The bounds shown are unadjusted.
@@ -287,7 +288,7 @@ def _advantage(
         legs.append(Leg(f"margin[{fill}]", statement, p_margin, p_margin < alpha, estimate, low))
     statement = (
         f"with {fill}, the advantage is above {min_advantage:g} log-odds although it varies between images"
-        " (sign-flip permutation test and Hall's transformation)"
+        " (sign flips, Hall's transformation and random weights)"
     )
     legs.append(Leg(f"images[{fill}]", statement, p_images, p_images < alpha, estimate, low))
     errors = [worst.standard_error(worst.estimate()), spread_worst.standard_error()]
@@ -319,7 +320,8 @@ def _wider(
         min(worst.lower(alpha), spread_worst.lower(alpha)),
         max(best.upper(alpha), spread_best.upper(alpha)),
         1.0 - alpha,
-        f"inverted permutation test ({kind}), sign flips between images and Hall's transformation, the wider",
+        f"inverted permutation test ({kind}); sign flips, Hall's transformation and random weights between images; the"
+        " widest",
     )
 
 
@@ -366,7 +368,7 @@ def _comparison(
     )
     leg = Leg(
         name,
-        f"with {fill}, {wanted} than {method} on the same images (sign-flip permutation and Hall's transformation)",
+        f"with {fill}, {wanted} than {method} on the same images (sign flips, Hall's transformation, random weights)",
         p_pass,
         p_pass < alpha,
         estimate,

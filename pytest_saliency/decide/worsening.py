@@ -4,7 +4,8 @@ The worsening of an image is what its number became minus what it was, turned so
 one-sided upper bound of the mean worsening is at most the limit, for every limit. FAIL when the lower bound of one is
 above it; these alarms are adjusted together by Holm. Numbers with a range are bounded by betting (means.py) on the
 range of their difference; the advantage of faithfulness has none and is bounded by inverting the sign-flip permutation
-test together with Hall's transformation for skewness (compare.py, which tells what they assume and what was seen).
+test together with Hall's transformation for skewness and random weights with room for an unseen tail (compare.py, which
+tells what they assume and what was seen).
 
 An image that is undefined now counts with the worst number there is for PASS and with the best for FAIL. One that was
 undefined then could have been anything: it counts as if it had been at its best for PASS, at its worst for FAIL.

@@ -15,6 +15,7 @@ from pytest_saliency.decide import compare, means, worsening
 from pytest_saliency.decide.decision import Decision, NotAttainable
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.decide.skewed import skewed_mean
+from pytest_saliency.decide.unseen import unseen_tail
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.decide.worsening_measures import COMPARED, measure_of
 from pytest_saliency.errors import CriterionError
@@ -92,15 +93,15 @@ def test_bounds_are_the_betting_bounds_of_the_paired_differences_on_the_range_of
 def test_advantages_are_compared_by_every_sign_flip() -> None:
     rng = np.random.default_rng(5)
     then, now = rng.normal(1.0, 0.3, 10), rng.normal(0.9, 0.3, 10)
-    measure = one("advantage[blur]", now, then, 0.2).measures["worsening[advantage[blur]]"]
-    centred = (then - now) - 0.2
-    hall = skewed_mean(then - now)
+    measure = one("advantage[blur]", now, then, 0.4).measures["worsening[advantage[blur]]"]
+    centred = (then - now) - 0.4
+    others = skewed_mean(then - now), unseen_tail(then - now)
     sums = [sum(s * d for s, d in zip(signs, centred, strict=True)) for signs in itertools.product((1, -1), repeat=10)]
     low = sum(total <= centred.sum() + 1e-9 for total in sums) / 1024
     high = sum(total >= centred.sum() - 1e-9 for total in sums) / 1024
-    assert measure.p_pass == pytest.approx(max(low, hall.p_less(0.2)))
-    assert measure.p_fail == pytest.approx(max(high, hall.p_greater(0.2)))
-    assert low > hall.p_less(0.2), "else the flips are not seen here"
+    assert measure.p_pass == pytest.approx(max(low, *(other.p_less(0.4) for other in others)))
+    assert measure.p_fail == pytest.approx(max(high, *(other.p_greater(0.4) for other in others)))
+    assert low > max(other.p_less(0.4) for other in others), "else the flips are not seen here"
     assert measure.interval.low < measure.estimate < measure.interval.high
 
 
@@ -397,8 +398,8 @@ def test_an_undefined_advantage_counts_against_the_claim_on_either_side() -> Non
         centred = np.concatenate([[stand_in], changes]) - 0.2
         sums = np.array([np.dot(row, centred) for row in signs])
         hits = sums <= centred.sum() + 1e-9 if below else sums >= centred.sum() - 1e-9
-        halls = [skewed_mean(part) for part in (centred, centred[1:])]
-        assert p == pytest.approx(max(np.mean(hits), *(h.p_less() if below else h.p_greater() for h in halls)))
+        others = [test(part) for part in (centred, centred[1:]) for test in (skewed_mean, unseen_tail)]
+        assert p == pytest.approx(max(np.mean(hits), *(o.p_less() if below else o.p_greater() for o in others)))
 
 
 def test_an_advantage_needs_room_too() -> None:

@@ -1,0 +1,105 @@
+"""Distributions whose mean is known exactly, so that a limit can be put on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Sampler = Callable[[np.random.Generator, int, int], Floats]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """``sample(rng, draws, n)`` gives (draws, n) numbers with this ``mean``.
+
+    ``claimed``: whether decisions on means without a range are said to hold there. ``rare``: the share of its numbers
+    without which a sample says nothing of where the mean is.
+    """
+
+    name: str
+    mean: float
+    sample: Sampler
+    claimed: bool = True
+    rare: float | None = None
+
+    def mirrored(self) -> Pool:
+        """Return the pool with every number's sign turned."""
+        return Pool(f"-{self.name}", -self.mean, lambda rng, r, n: -self.sample(rng, r, n), self.claimed, self.rare)
+
+
+def beta(a: float, b: float) -> Pool:
+    return Pool(f"beta({a:g}, {b:g})", a / (a + b), lambda rng, r, n: rng.beta(a, b, (r, n)))
+
+
+def two_point(share: float, low: float = 0.0, high: float = 1.0) -> Pool:
+    """Return ``high`` with probability ``share``, else ``low``."""
+
+    def sample(rng: np.random.Generator, r: int, n: int) -> Floats:
+        return np.where(rng.random((r, n)) < share, high, low)
+
+    return Pool(f"{high:g} for {share:.0%}, else {low:g}", low + share * (high - low), sample, rare=share)
+
+
+def zeros(share: float, other: Pool) -> Pool:
+    """Return 0 with probability ``share``, else a number of ``other``."""
+
+    def sample(rng: np.random.Generator, r: int, n: int) -> Floats:
+        return np.where(rng.random((r, n)) < share, 0.0, other.sample(rng, r, n))
+
+    return Pool(f"0 for {share:.0%}, else {other.name}", (1.0 - share) * other.mean, sample)
+
+
+def constant(value: float) -> Pool:
+    return Pool(f"all {value:g}", value, lambda rng, r, n: np.full((r, n), value))
+
+
+BOUNDED = (
+    beta(2.0, 5.0),
+    beta(0.5, 0.5),
+    beta(8.0, 2.0),
+    beta(40.0, 60.0),
+    two_point(0.1),
+    two_point(0.02),
+    two_point(0.9),
+    zeros(0.6, beta(2.0, 5.0)),
+    constant(0.3),
+)
+
+
+def lognormal(sigma: float, claimed: bool = True) -> Pool:
+    def sample(rng: np.random.Generator, r: int, n: int) -> Floats:
+        return np.exp(sigma * rng.standard_normal((r, n)))
+
+    return Pool(f"lognormal(sigma {sigma:g})", math.exp(0.5 * sigma**2), sample, claimed)
+
+
+def far_few(share: float, away: float) -> Pool:
+    """Return standard normal numbers, of which a ``share`` lies ``away`` further up."""
+
+    def sample(rng: np.random.Generator, r: int, n: int) -> Floats:
+        return rng.standard_normal((r, n)) + away * (rng.random((r, n)) < share)
+
+    return Pool(f"normal, {share:.0%} of them {away:g} sd further", share * away, sample, False, share)
+
+
+SYMMETRIC = (
+    Pool("normal", 0.0, lambda rng, r, n: rng.standard_normal((r, n))),
+    Pool("Laplace", 0.0, lambda rng, r, n: rng.laplace(size=(r, n))),
+    Pool("Student's t, 3 df", 0.0, lambda rng, r, n: rng.standard_t(3, size=(r, n))),
+    two_point(0.5),
+)
+SKEWED = (
+    Pool("exponential", 1.0, lambda rng, r, n: rng.standard_exponential((r, n))),
+    Pool("gamma(1/2)", 0.5, lambda rng, r, n: rng.standard_gamma(0.5, (r, n))),
+    lognormal(0.5),
+    lognormal(1.0),
+    two_point(0.2),
+    lognormal(1.5, claimed=False),
+    far_few(0.05, 5.0),
+)
+UNRANGED = (*SYMMETRIC, *SKEWED, *(pool.mirrored() for pool in SKEWED))
