@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_saliency.checks.common import Floats, Indices
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.engine.cases import Cases
-    from pytest_saliency.engine.explained import Explained
     from pytest_saliency.engine.maps import Maps
 
 CHUNK = 16

@@ -199,6 +199,8 @@ class CheckReader:
         values: dict[str, Any] = {}
         places: dict[str, Path] = {}
         for key in kind.parameters.model_fields:
+            if key in kind.fixed:
+                continue
             if key in picked:
                 values[key], places[key] = picked[key].value, picked[key].path
             elif key in self.values:

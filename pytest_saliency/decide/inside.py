@@ -61,7 +61,7 @@ AVOIDS = Question(
     beyond=Beyond(
         "looking_share",
         "max_share",
-        "share of images with more mass in the region than max_mass",
+        "share of images with more in the region than that",
         "too many images look where they must not",
     ),
 )

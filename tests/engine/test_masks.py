@@ -157,10 +157,13 @@ def test_what_is_wrong_with_a_file_gets_one_sentence(tmp_path: Path) -> None:
     path = there / case
 
     def said(read: bool) -> str:
-        with pytest.raises(CasesError) as caught:
+        def read_first() -> None:
             made = Cases.from_imagefolder(root, masks=there)
             if read:
                 made.mask(0)
+
+        with pytest.raises(CasesError) as caught:
+            read_first()
         text = str(caught.value)
         assert "\n" not in text
         assert f"'{case}'" in text
@@ -186,7 +189,7 @@ def test_what_is_wrong_with_a_file_gets_one_sentence(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     root, there = folders(tmp_path)
-    with pytest.raises(CasesError, match="folder of masks .* does not exist"):
+    with pytest.raises(CasesError, match=r"folder of masks .* does not exist"):
         Cases.from_imagefolder(root, masks=there / "no")
 
 

@@ -66,3 +66,14 @@ def arrays(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 def cases(n: int = 60) -> Cases:
     images, labels = arrays(n)
     return Cases.from_arrays(images, labels, class_names=["red", "green", "blue"])
+
+
+def inside(n: int = 60) -> np.ndarray:
+    """Return masks (n, 16, 16): where each image shows the bright patch of its own class."""
+    images, labels = arrays(n)
+    return np.stack([image[label] > 0.6 for image, label in zip(images, labels, strict=True)])
+
+
+def masked_cases(n: int = 60) -> Cases:
+    images, labels = arrays(n)
+    return Cases.from_arrays(images, labels, masks=inside(n), class_names=["red", "green", "blue"])
