@@ -15,7 +15,7 @@ from pytest_saliency.checks.changes import told
 from pytest_saliency.checks.common import Floats, Indices
 from pytest_saliency.decide.randomness import seed_from
 from pytest_saliency.engine.batches import load_pixels
-from pytest_saliency.engine.beside import explain_beside, images_of
+from pytest_saliency.engine.beside import explain_beside, images_of, refuse_brought
 from pytest_saliency.engine.cascade import from_the_top, stages_of
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.explained import Explained
@@ -84,6 +84,7 @@ def compare(
     SubjectError, CasesError
         What an ordinary pass would raise.
     """
+    refuse_brought(one, method)
     maps = one.maps(method, "top1")
     # The classes that the trained model named, whatever the others would say.
     labels = tuple(int(maps.classes[i]) for i in rows)

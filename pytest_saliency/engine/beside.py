@@ -43,11 +43,7 @@ def explain_beside(
     MethodError
         The method's maps were brought in, so that there are none of other images or of another model.
     """
-    if method in explained._brought:
-        raise MethodError(
-            f"method {method!r} was brought in by add_maps, which holds maps of the given model and images only, and"
-            " this check needs maps of others too; register a function instead (pytest_saliency.register_method)."
-        )
+    refuse_brought(explained, method)
     work = explained._work
     runner = Runner(copy.copy(subject), work.runner.device, work.runner.precision, work.runner.threads)
     size = BatchSize(work.size.current, runner.device)
@@ -61,6 +57,15 @@ def explain_beside(
         work.remembered.cache if cached else None,
     )
     return Explained(passes, subject, cases)
+
+
+def refuse_brought(explained: Explained, method: str) -> None:
+    """Raise a MethodError where the maps of ``method`` were brought in by ``add_maps``."""
+    if method in explained._brought:
+        raise MethodError(
+            f"method {method!r} was brought in by add_maps, which holds maps of the given model and images only, and"
+            " this check needs maps of others too; register a function instead (pytest_saliency.register_method)."
+        )
 
 
 def _first_pass(method: str) -> tuple[str, ...]:

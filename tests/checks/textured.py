@@ -30,7 +30,8 @@ class Bank(nn.Module):
         with torch.no_grad():
             self.filters.weight.copy_(bank.unsqueeze(1))
             self.filters.bias.fill_(-0.3)
-            self.head.weight.copy_(300.0 * torch.eye(classes))
+            # Less the mean over the classes, which changes no probability: what speaks for others speaks against.
+            self.head.weight.copy_(300.0 * (torch.eye(classes) - 1.0 / classes))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(self.filters(x)).mean((2, 3)))
