@@ -18,6 +18,7 @@ from pytest_saliency.errors import SaliencyError
 
 COMMANDS = (
     "baseline",
+    "bisect",
     "lock",
     "merge",
     "plot",

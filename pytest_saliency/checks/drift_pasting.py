@@ -80,8 +80,8 @@ def paste(
 ) -> Confirmation:
     """Paste, and see what both models predict.
 
-    ``maps``: before and after, over all cases. ``classes`` (N,): the class whose map was explained; only images that the
-    model after predicts as that class take part, as an image that is wrong already cannot follow.
+    ``maps``: before and after, over all cases. ``classes`` (N,): the class whose map was explained; only images that
+    the model after predicts as that class take part, as an image that is wrong already cannot follow.
     """
     rows = kept.indices
     n = len(rows)
@@ -194,7 +194,7 @@ def shares_of(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def moved_away(region: Tensor, avoid: Tensor, stream: Stream) -> Tensor:
-    """Return ``region`` (*S) moved round to where it overlaps ``avoid`` least, of ``PLACES`` places drawn by ``stream``.
+    """Return ``region`` (*S) moved round to where it overlaps ``avoid`` least, of ``PLACES`` drawn places.
 
     What leaves on one side comes in on the other, so that its size stays the same.
     """

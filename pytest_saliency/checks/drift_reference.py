@@ -103,8 +103,8 @@ def check_declared(parameters: NoSemanticDriftParameters, count: int, limits: Se
     if parameters.reference != "null":
         if count:
             raise CriterionError(
-                f"no_semantic_drift names {count} nulls, but reference is {parameters.reference}, which does not look at"
-                " them; write 'reference: null', or leave 'nulls' out."
+                f"no_semantic_drift names {count} nulls, but reference is {parameters.reference}, which does not look"
+                " at them; write 'reference: null', or leave 'nulls' out."
             )
         return
     check_nulls(count, len(limits), parameters.alpha, parameters.null_test == "normal")

@@ -62,7 +62,7 @@ class NoSemanticDriftParameters(Parameters):
         default=None,
         ge=-1.0,
         le=1.0,
-        description="Pearson correlation of the rectified maps, on average; with a reference: minus its own, so below 0",
+        description="Pearson correlation of the rectified maps, on average; with a reference: minus its own, below 0",
     )
     max_concentration_change: Share | None = Field(
         default=None,
@@ -85,7 +85,7 @@ class NoSemanticDriftParameters(Parameters):
     )
     null_test: Literal["rank", "normal"] = Field(
         default="rank",
-        description="how the candidate is told from the nulls: by its rank, or by a t prediction bound (assumes normality)",
+        description="how the candidate is told from the nulls: by rank, or by a t prediction bound (assumes normality)",
     )
     checkpoints: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
         default=None,
@@ -103,8 +103,8 @@ class NoSemanticDriftParameters(Parameters):
             return self
         if self.min_correlation is not None and self.min_correlation >= 0.0:
             raise ValueError(
-                f"min_correlation is {self.min_correlation:g}, but with reference {self.reference} it is the correlation"
-                " minus that of the reference, so write how far below it may lie, as -0.2"
+                f"min_correlation is {self.min_correlation:g}, but with reference {self.reference} it is the"
+                " correlation minus that of the reference, so write how far below it may lie, as -0.2"
             )
         if self.reference == "null" and self.max_drifted_share is not None:
             raise ValueError(

@@ -36,7 +36,7 @@ def find_checkpoints(pattern: str, place: Place) -> list[str]:
     found = sorted(
         (
             PurePosixPath(name.replace("\\", "/")).as_posix()
-            for name in glob.glob(pattern, root_dir=place.folder, recursive=True)
+            for name in glob.glob(pattern, root_dir=place.folder, recursive=True)  # noqa: PTH207 - takes '..' and '**'
             if place.path(name).is_file()
         ),
         key=natural,

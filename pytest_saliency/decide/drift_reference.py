@@ -153,8 +153,8 @@ def check_nulls(m: int, limits: int, alpha: float, normal: bool) -> None:
         why = f"the smallest p-value of a rank is 1/{m + 1}{several} = {limits / (m + 1):.3f}, above alpha {alpha:g}"
     help_ = "" if normal else ", declare fewer limits, or declare 'null_test: normal', which assumes normal means"
     raise NotAttainable(
-        f"no_semantic_drift could not FAIL with {m} null checkpoint{'' if m == 1 else 's'}, whatever the candidate does:"
-        f" {why}; 'nulls' needs {least} at least{help_}.",
+        f"no_semantic_drift could not FAIL with {m} null checkpoint{'' if m == 1 else 's'}, whatever the candidate"
+        f" does: {why}; 'nulls' needs {least} at least{help_}.",
         n=m,
         needed=least,
     )
