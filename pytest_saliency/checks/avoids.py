@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_serializer,
+)
 
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 
@@ -41,6 +49,11 @@ class Box(BaseModel):
     box: Annotated[tuple[Share, Share, Share, Share], Field(strict=False)] = Field(
         description="left, top, right and bottom edge as shares of width and height, from the top left corner"
     )
+
+    @field_serializer("box")
+    def _as_list(self, box: tuple[float, ...]) -> list[float]:
+        """Locks and records compare with what JSON gives back."""
+        return list(box)
 
 
 def _region(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:

@@ -24,6 +24,7 @@ from pytest_saliency import (
     assert_localized,
     explain,
 )
+from pytest_saliency.checks.avoids import AvoidsParameters, Border, Box, weights_of
 from pytest_saliency.checks.numbers import decide_again
 from pytest_saliency.errors import CriterionError
 from tests.measure.oracle import enlarge
@@ -230,6 +231,14 @@ def test_a_region_that_is_none_gets_one_sentence(sound_one: Explained, region: A
         assert_avoids(sound_one, "gradcam", max_mass=0.1, region=region)
     assert sentence in str(caught.value)
     assert str(caught.value).count("region:") == 1
+
+
+def test_a_region_is_the_same_after_json() -> None:
+    """A lock that was read from its file must not differ from the contract that it was made of."""
+    for region in ("masks", {"border": 0.1}, {"box": [0, 0.25, 0.5, 1]}):
+        made = AvoidsParameters(method="gradcam", max_mass=0.1, region=region)
+        assert made.model_dump()["region"] == json.loads(json.dumps(made.model_dump()))["region"] == region
+        assert AvoidsParameters(**json.loads(made.model_dump_json())) == made
 
 
 def test_a_box_is_for_images_only() -> None:
