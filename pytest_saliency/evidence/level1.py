@@ -55,6 +55,7 @@ def check_numbers(folder: Path, document: Mapping[str, Any]) -> Found:
     guarded(found, "contract/", "contracts", lambda: check_contracts(folder, document, same, found))
     guarded(found, RUN, "waivers", lambda: _waivers(folder, document, same, found))
     guarded(found, RUN, "deviations", lambda: _deviations(folder, document, same, found))
+    guarded(found, RUN, "families", lambda: _families(document, found))
     guarded(found, RUN, "order", lambda: _order(document, found))
     guarded(found, RESULTS, "attachments", lambda: _attachments(folder, document, found))
     guarded(found, SIGNATURES, "signatures", lambda: _signatures(folder, document, found))
@@ -150,6 +151,16 @@ def _waivers(folder: Path, document: Mapping[str, Any], same: bool, found: Found
                 found.add(RUN, f"waiver {again['id']}: {difference}, as {WAIVERS} and the records give it")
     if made:
         found.checked.append(f"{len(made)} waivers are judged as at the end of the run")
+
+
+def _families(document: Mapping[str, Any], found: Found) -> None:
+    """Adjust the FAIL alarms of every contract again."""
+    from pytest_saliency.report.families import families_of
+
+    said = document.get("families")
+    difference = None if said is None else first_difference(said, settled(families_of(document["records"])), "families")
+    if difference is not None:
+        found.add(RUN, f"{difference}, as the records give it")
 
 
 def _deviations(folder: Path, document: Mapping[str, Any], same: bool, found: Found) -> None:

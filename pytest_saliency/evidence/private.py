@@ -73,6 +73,8 @@ def _around(document: Mapping[str, Any], change: Text) -> dict[str, Any]:
     made = {key: _mapped(value, change) for key, value in document.items() if key not in ("records", "waivers")}
     if "waivers" in document:
         made["waivers"] = document["waivers"]
+    if document.get("families"):
+        made["families"] = document["families"]
     if document.get("locks"):
         made["locks"] = [
             {**_mapped(row, change), **{key: row[key] for key in LOCKED if key in row}} for row in document["locks"]

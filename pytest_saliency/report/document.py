@@ -13,6 +13,7 @@ import pytest
 from pytest_saliency.errors import ContractError, SaliencyError
 from pytest_saliency.records.record import without_result
 from pytest_saliency.records.runfile import run_document
+from pytest_saliency.report.families import families_of
 from pytest_saliency.report.paths import option_path, option_text
 
 WAIVERS = "saliency-waivers.yaml"
@@ -46,6 +47,7 @@ def document_of(
             add(made, config)
         except SaliencyError as error:
             problems.append(str(error))
+    made["families"] = families_of(made["records"])
     made["deviations"] = deviations(made)
     return made, problems
 

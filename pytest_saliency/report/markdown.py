@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_saliency.decide.words import figures
 from pytest_saliency.report.escape import markdown_text
+from pytest_saliency.report.families import family_lines
 from pytest_saliency.report.measured import MeasureDict, Record, limited, near_limit, number, title_of
 from pytest_saliency.report.terminal import headline_of
 
@@ -122,6 +123,8 @@ def _blocks(document: Mapping[str, Any], records: Sequence[Record]) -> Iterator[
         tuple(_row(record) for record in records),
         "checks",
     )
+    together = tuple(f"- {markdown_text(line, 2000)}" for line in family_lines(document))
+    yield Block(("### FAIL alarms together", ""), together, "contracts with FAIL alarms")
     yield Block(("### Models", "", "| Model | Layer | SHA-256 |", "| --- | --- | --- |"), _models(records), "models")
     yield Block(("### Waivers", ""), tuple(map(_waiver, document.get("waivers") or ())), "waivers")
     deviations = tuple(f"- {markdown_text(said, 2000)}" for said in document.get("deviations") or ())

@@ -118,3 +118,10 @@ def key_of(measure: MeasureDict, record: Record) -> str | None:
         str(leg.get("name")) for leg in legs if found[1] is not None and (leg.get("estimate"), leg.get("p")) == found
     )
     return next((name for name in named if name in criterion), None)
+
+
+def detectable_text(record: Record) -> str:
+    """Return "iou_drop: gap to the limit (approximate) 0.05", the smallest effects with 80 % power; "" for none."""
+    found = (record.get("decision") or {}).get("smallest_detectable") or {}
+    known = [(name, value) for name, value in found.items() if isinstance(value, int | float)]
+    return ", ".join(f"{name} {figures(float(value), 0.0)[0]}" for name, value in known)

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.hashing import to_json
 from pytest_saliency.records.record import FORMAT
+from pytest_saliency.report.families import families_of
 from pytest_saliency.report.merge_runs import (
     NOT_RUN,
     Document,
@@ -67,6 +68,7 @@ def merge(documents: Sequence[Document], waivers: Sequence[Mapping[str, Any]] | 
     if merged["waivers"] and waivers is None and len(parts) > 1:
         told.add(KEPT_WAIVERS)
     merged["deviations"] = sorted(told)
+    merged["families"] = families_of(records)
     return merged
 
 

@@ -11,7 +11,7 @@ from pytest_saliency.records.record import Setting, without_result
 from pytest_saliency.report.document import now
 from pytest_saliency.report.durations import duration_lines, notes_of, record_of, summary_line
 from pytest_saliency.report.escape import log_line
-from pytest_saliency.report.measured import measured_text
+from pytest_saliency.report.measured import detectable_text, measured_text
 from pytest_saliency.report.terminal import describe_policy, headline_of
 from pytest_saliency.session import SALIENCY
 
@@ -34,12 +34,18 @@ def status_of(report: pytest.TestReport, config: pytest.Config) -> tuple[str, st
         if unmet:
             words = ", ".join(f"{record['verdict']} (warn) {measured_text(record)}" for record in unmet)
             return "passed", ".", (words, {"yellow": True})
-        words = ", ".join(measured_text(record) for record in records if record["verdict"] == "PASS")
+        words = ", ".join(_held(record) for record in records if record["verdict"] == "PASS")
         return "passed", ".", (f"PASSED {words}".rstrip(), {"green": True})
     if report.failed and unmet:
         # No values here: the word leads the short summary, whose message is the headline with all of them.
         return "failed", "F", ("FAILED" if unmet[0]["verdict"] == "FAIL" else "INCONCLUSIVE", {"red": True})
     return None
+
+
+def _held(record: dict[str, Any]) -> str:
+    """Return what a PASS measured, and the smallest effect that it could have told."""
+    power = detectable_text(record)
+    return measured_text(record) + (f"; 80 % power for: {power}" if power else "")
 
 
 class RunReport:
@@ -96,6 +102,8 @@ class RunReport:
         for record in records:
             for line in self._excused(record):
                 terminal.write_line(log_line(f"saliency: {line}"), yellow=True)
+        for line in self._tables():
+            terminal.write_line(log_line(f"saliency: {line}"))
         self.write_costs(terminal)
         for line in self._told():
             terminal.write_line(log_line(f"saliency: {line}"), yellow=True)
@@ -104,14 +112,23 @@ class RunReport:
         for problem in self._problems:
             terminal.write_line(log_line(f"saliency: ERROR: {problem}"), red=True)
 
+    def _tables(self) -> list[str]:
+        """Return what several checks say together: drift by architecture and method."""
+        if not any((record.get("axes") or {}).get("pair") for record in self.records):
+            return []
+        from pytest_saliency.report.drift_table import table_lines
+
+        return table_lines(self.records)
+
     def _told(self) -> list[str]:
         """Return what the run's document says of waivers and locks, which no single check tells."""
         if self._document is None:
             return []
         from pytest_saliency.evidence.lock import lock_lines
         from pytest_saliency.evidence.release import summary_lines
+        from pytest_saliency.report.families import family_lines
 
-        return [*summary_lines(self._document), *lock_lines(self._document)]
+        return [*summary_lines(self._document), *lock_lines(self._document), *family_lines(self._document)]
 
     def write_costs(self, terminal: pytest.TerminalReporter) -> None:
         """Write what the work wants the user to know and, if asked for, what it cost; also of what no check used."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_saliency.decide.words import p_value
+from pytest_saliency.decide.words import figures, p_value
 from pytest_saliency.report.escape import log_line
+from pytest_saliency.report.grouped import group_rows_of
 from pytest_saliency.report.measured import (
     STATISTICS,
     Record,
+    detectable_text,
     key_of,
     limited,
     number,
@@ -19,6 +21,7 @@ from pytest_saliency.report.measured import (
 )
 
 WORST = 5
+GROUPS = 12
 COMPARING = ("no_semantic_drift", "not_worse_than_baseline")  # kinds that a meant change can make fail
 NEXT_STEP = (
     "If this change is intended, look at the pictures, then change the contract in a reviewed commit,"
@@ -44,8 +47,10 @@ def render_failure(record: Record, location: str | None = None) -> str:
     lines = [headline_of(record)]
     lines += _indented(_table(_measure_rows(record), "lrrrl"))
     lines += _indented(_legs(record))
+    lines += _indented(_groups(record))
     lines += _indented(_worst(record))
     lines += _indented(_accounting(record))
+    lines += _indented(_detectable(record))
     lines += _indented(_identities(record))
     lines += _indented(_conditions(record))
     lines += _indented(_notes(record))
@@ -125,6 +130,27 @@ def _worst(record: Record) -> list[str]:
     return lines + [f"pictures: {path}" for path in record.get("pictures") or ()]
 
 
+def _groups(record: Record) -> list[str]:
+    """Return the declared groups, each by itself."""
+    rows: list[Sequence[str]] = []
+    for row in group_rows_of(record):
+        estimate, low, high = (number(row.get(key)) for key in ("estimate", "low", "high"))
+        said = figures(estimate, low, high)
+        lost = row.get("undefined")
+        rows.append(
+            (
+                str(row.get("group")),
+                str(row.get("title")).removeprefix("mean "),
+                f"n = {row.get('n')}",
+                said[0],
+                f"{said[1]} .. {said[2]}",
+                f"{lost} undefined" if lost else "",
+            )
+        )
+    more = [f"... {len(rows) - GROUPS} more groups in the report"] if len(rows) > GROUPS else []
+    return [*_table([("group", "measure", "", "mean", "bounds", ""), *rows[:GROUPS]], "llrrrl"), *more] if rows else []
+
+
 def _accounting(record: Record) -> list[str]:
     cases = record.get("cases") or {}
     if "kept" not in cases:
@@ -134,6 +160,11 @@ def _accounting(record: Record) -> list[str]:
     line = f"{cases['kept']} of {cases['n']} cases kept"
     line += f" ({keep})" if keep else ""
     return [line + (f"; dropped: {dropped}" if dropped else "")]
+
+
+def _detectable(record: Record) -> list[str]:
+    said = detectable_text(record)
+    return [f"80 % power at this n for: {said}"] if said else []
 
 
 def _identities(record: Record) -> list[str]:

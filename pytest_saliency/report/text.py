@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_saliency.report.escape import log_line, one_line
+from pytest_saliency.report.families import family_lines
 from pytest_saliency.report.markdown import (
     CLAIM,
     counts,
@@ -38,6 +39,7 @@ def render_text(document: Mapping[str, Any]) -> str:
     for title, rows in (
         ("What did not pass", (line for record in missed for line in _missed(record, waived))),
         ("All checks", (line for record in records for line in _check(record))),
+        ("FAIL alarms together", (one_line(line, 2000) for line in family_lines(document))),
         ("Models", _models(document["records"])),
         ("Waivers", (line for waiver in document.get("waivers") or () for line in _waiver(waiver))),
         ("Deviations", (f"- {one_line(said, 2000)}" for said in document.get("deviations") or ())),

@@ -155,9 +155,9 @@ def test_cases_without_groups_or_with_one_are_sentences() -> None:
 
 @pytest.mark.parametrize("kind", ["no_subgroup_gap", "seed_robust", "not_worse_than_baseline", "nothing"])
 def test_what_measures_nothing_cannot_be_referred_to(kind: str) -> None:
-    with pytest.raises(ValueError, match="measures nothing itself|no numbers of single images"):
+    with pytest.raises(ValueError, match=r"measures nothing itself|no numbers of single images"):
         seed_robust.SeedRobustParameters(method="case", of="x", of_kind=kind, of_criterion={})
-    with pytest.raises(ValueError, match="measures nothing itself|no numbers of single images"):
+    with pytest.raises(ValueError, match=r"measures nothing itself|no numbers of single images"):
         no_subgroup_gap.NoSubgroupGapParameters(
             method="case", of="x", of_kind=kind, of_criterion={}, max_gap={"agreement": 0.1}
         )

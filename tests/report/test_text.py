@@ -61,6 +61,6 @@ def test_nothing_foreign_breaks_a_line_or_commands_a_runner() -> None:
     assert "".join(lines).isprintable()
     assert not any(line.lstrip().startswith("::") for line in lines)
     assert HOSTILE[0] in text  # plain text has no markup to escape
-    heads = ("What did not pass", "All checks", "Models", "Waivers", "Run")
+    heads = ("What did not pass", "All checks", "FAIL alarms together", "Models", "Waivers", "Run")
     inside = lines[lines.index(heads[0]) :]
     assert [line for line in inside if line and not line.startswith("  ")][:-1] == list(heads)

@@ -26,6 +26,7 @@ from pytest_saliency.evidence.schemas.pieces import (
     NUMBER,
     PATH,
     SHA256,
+    SHARE,
     TEXT,
     Schema,
     closed,
@@ -127,17 +128,23 @@ def _qualifiers() -> dict[str, Schema]:
         "waivers": every(ref("waiver")),
         "locks": every(ref("lock")),
         "deviations": every(TEXT),
+        "families": every(ref("family")),
     }
 
 
+def _family() -> Schema:
+    alarm = closed({"node": TEXT, "p": SHARE, "adjusted": SHARE})
+    return closed({"contract": TEXT, "checks": COUNT, "alarms": every(alarm)})
+
+
 def _qualifier_definitions() -> dict[str, Schema]:
-    return {"run": _run(), "waiver": _assessment(), "lock": _lock_assessment()}
+    return {"run": _run(), "waiver": _assessment(), "lock": _lock_assessment(), "family": _family()}
 
 
 def run_document() -> Schema:
     """Return the schema of the JSON file of a run."""
     return {
-        **closed({"format": RUN_FORMAT, **_qualifiers(), "records": every(ref("record"))}),
+        **closed({"format": RUN_FORMAT, **_qualifiers(), "records": every(ref("record"))}, optional=("families",)),
         "$defs": {**_qualifier_definitions(), **definitions()},
     }
 
@@ -164,7 +171,8 @@ def bundle_run() -> Schema:
                 "executions": every(maybe(ref("execution"))),
                 "models": every(model),
                 "data": every(data),
-            }
+            },
+            optional=("families",),
         ),
         "$defs": {**_qualifier_definitions(), "execution": definitions()["execution"]},
     }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_saliency.report.families import family_line
 from pytest_saliency.report.html.accounting import accounting
 from pytest_saliency.report.html.baseline import baseline_view
 from pytest_saliency.report.html.drops import drop_rows
@@ -17,7 +18,14 @@ from pytest_saliency.report.html.identity import (
     subject_line,
     subject_views,
 )
-from pytest_saliency.report.html.numbers import leg_rows, measure_rows, readout_rows, spread_rows
+from pytest_saliency.report.html.numbers import (
+    detectable_rows,
+    group_rows,
+    leg_rows,
+    measure_rows,
+    readout_rows,
+    spread_rows,
+)
 from pytest_saliency.report.html.pictures import ReadPicture, shown_tile
 from pytest_saliency.report.html.plots import plots_shown
 from pytest_saliency.report.html.text import amount
@@ -64,6 +72,9 @@ def check_view(
         "measures": measure_rows(record),
         "readouts": readout_rows(record),
         "spread": spread_rows(record),
+        "groups": group_rows(record),
+        "detectable": detectable_rows(record),
+        "family": family_line(record, document),
         "baseline": baseline_view(record),
         "plots": plots_shown(record, images != "none") if decision else [],
         "gallery": gallery,

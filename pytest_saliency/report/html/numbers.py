@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_saliency.report.grouped import group_rows_of
 from pytest_saliency.report.html.labels import VALUES, label_of
 from pytest_saliency.report.html.text import NOTHING, against_limit, amount, jointly, p_text, share
 from pytest_saliency.report.html.verdicts import look, word
@@ -13,7 +14,7 @@ from pytest_saliency.report.measured import limited, measures_of, number, title_
 Record = Mapping[str, Any]
 SIDES = {"<=": "≤", ">=": "≥", "<": "<", ">": ">", "abs<=": "≤"}
 BOUNDS = frozenset(("low", "high", "level"))
-ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm", "measures")
+ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm", "measures", "groups")
 """Read-outs that the report shows as a plot or in a table of their own."""
 
 
@@ -104,6 +105,31 @@ def spread_rows(record: Record) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def group_rows(record: Record) -> list[dict[str, str]]:
+    """Return the declared groups as text: estimate and bounds of each by itself."""
+    rows = []
+    for row in group_rows_of(record):
+        estimate, low, high = jointly(number(row.get("estimate")), number(row.get("low")), number(row.get("high")))
+        rows.append(
+            {
+                "title": str(row.get("title")),
+                "group": str(row.get("group")),
+                "n": amount(row.get("n")),
+                "undefined": amount(row.get("undefined")),
+                "estimate": estimate,
+                "bounds": f"{low} .. {high}",
+                "level": share(row.get("level")),
+            }
+        )
+    return rows
+
+
+def detectable_rows(record: Record) -> list[tuple[str, str]]:
+    """Return the smallest effects that the check could tell with 80 % power at its n."""
+    found = (record.get("decision") or {}).get("smallest_detectable") or {}
+    return [(label_of(str(name)), amount(value)) for name, value in found.items()]
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

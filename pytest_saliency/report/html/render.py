@@ -44,6 +44,7 @@ def render_html(
     from pytest_saliency.records.hashing import to_json
     from pytest_saliency.report.html.check import check_view
     from pytest_saliency.report.html.front import front, matrix_row, titled
+    from pytest_saliency.report.html.tables import tables_shown
     from pytest_saliency.report.html.text import name
     from pytest_saliency.report.html.verdicts import rank
 
@@ -60,6 +61,7 @@ def render_html(
             checks.append(check_view(record, place, ordered, records, read_picture, images, bundle))
         what = "the run"
         page = front(ordered, records, matrix)
+        tables = tables_shown(records)
     except BROKEN as error:
         raise SaliencyError(
             f"the report cannot be made, as {what} is not as this release writes it ({type(error).__name__}:"
@@ -70,6 +72,7 @@ def render_html(
         title=title or titled(records),
         page=page,
         checks=checks,
+        tables=tables,
         version=__version__,
         style=_style(environment),
         **_colours(),

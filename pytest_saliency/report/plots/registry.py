@@ -17,6 +17,7 @@ from pytest_saliency.report.plots.inside import inside_plots
 from pytest_saliency.report.plots.invariance import invariance_plots
 from pytest_saliency.report.plots.pasting import pasting_plots
 from pytest_saliency.report.plots.planted import planted_plots
+from pytest_saliency.report.plots.groups import group_plots
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.stable import stable_plots
 from pytest_saliency.report.plots.svg import plain
@@ -37,6 +38,7 @@ PLOTS: tuple[Callable[[Mapping[str, Any]], list[Plot]], ...] = (
     forest_plots,
     planted_plots,
     cascade_plots,
+    group_plots,
 )
 
 
