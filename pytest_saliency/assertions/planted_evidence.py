@@ -52,8 +52,8 @@ def assert_planted_evidence(
         ``double``: whole images side by side; ``input``: made smaller, so that the mosaic has the size of one image;
         ``auto``: the first that the model accepts.
     min_seen
-        The log-odds of a class must fall when its cell is blanked; fewer mosaics than this share of which that is so
-        block PASS.
+        The log-odds of a class must fall when another image takes its cell; fewer mosaics than this share of which
+        that is so block PASS.
 
     Raises
     ------

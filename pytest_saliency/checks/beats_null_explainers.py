@@ -87,7 +87,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
     fills: tuple[str, ...] = parameters.fill
     controls = {null: one.maps(null, "top1") for null in parameters.nulls}
     guesses = {null: int((~maps.ok[kept.indices]).sum()) for null, maps in controls.items()}
-    nulls = {null: _guessing(one, maps) for null, maps in controls.items()}
+    nulls: dict[str, Maps] = {null: _guessing(one, maps) for null, maps in controls.items()}
     watch = common.clock()
     # Every image is a block of its own: nothing is swapped, its own region and the controls' are removed.
     blocks = [[i] for i in range(len(kept.indices))]
@@ -179,7 +179,8 @@ def decision(parameters: BeatsNullExplainersParameters, numbers: Numbers) -> Dec
 
     fills: tuple[str, ...] = parameters.fill
     own = {fill: numbers.column(f"drop[{fill}]") for fill in fills}
-    nulls = {null: {fill: numbers.column(f"drop_of_{null}[{fill}]") for fill in fills} for null in parameters.nulls}
+    names: tuple[str, ...] = parameters.nulls
+    nulls = {null: {fill: numbers.column(f"drop_of_{null}[{fill}]") for fill in fills} for null in names}
     guesses = {null: count for null, count in numbers.inputs["guesses"].items() if count}
     said = ", ".join(f"{null} {count}" for null, count in guesses.items())
     made = decide(
@@ -192,9 +193,7 @@ def decision(parameters: BeatsNullExplainersParameters, numbers: Numbers) -> Dec
         counts={"kept": len(numbers.per_image["id"]), "cases": len(numbers.everyone["id"])},
         readouts={
             "drop": {fill: mean_of(defined(own[fill])) for fill in fills},
-            "drop_of_controls": {
-                null: {fill: mean_of(defined(nulls[null][fill])) for fill in fills} for null in parameters.nulls
-            },
+            "drop_of_controls": {null: {fill: mean_of(defined(nulls[null][fill])) for fill in fills} for null in names},
             "softmax_drop": {fill: mean_of(defined(numbers.column(f"softmax_drop[{fill}]"))) for fill in fills},
         },
         notes=[f"controls that show nothing of an image name a random region of it ({said})"] if said else (),

@@ -17,7 +17,7 @@ from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.beside import after_geometry, explain_beside
 from pytest_saliency.engine.explained import Explained
-from pytest_saliency.engine.mosaics import Mosaic, Scale, blanked, mosaic_cases
+from pytest_saliency.engine.mosaics import Mosaic, Scale, mosaic_cases, without_own
 from pytest_saliency.errors import SubjectError
 
 VERSION = 1
@@ -97,16 +97,16 @@ def explain_mosaics(
 
 
 def cell_drops(over: Explained, mosaics: Sequence[Mosaic]) -> Floats:
-    """Return by how much the log-odds of each mosaic's class fall when its cell is blanked, (n,)."""
+    """Return by how much the log-odds of each mosaic's class fall when the next cell's image takes its place, (n,)."""
     classes = np.asarray(over.cases.labels, dtype=np.int64)
     everything = np.arange(len(mosaics))
     before, _ = untouched_scores(over, everything, classes)
 
     def make() -> dict[str, NDArray[np.float64]]:
-        scores = ChangedScores(over, everything, classes, "blanked cells")
+        scores = ChangedScores(over, everything, classes, "replaced cells")
         step = scores.loaded
         chunks = [tuple(range(start, min(len(mosaics), start + step))) for start in range(0, len(mosaics), step)]
-        with over.stage("blanked cells") as cost, over.runner.session():
+        with over.stage("replaced cells") as cost, over.runner.session():
             for batch in stream_chunks(over.cases, over.runner.subject.preprocess, chunks):
                 _put(scores, over, mosaics, batch)
             scores.finish()
@@ -115,7 +115,7 @@ def cell_drops(over: Explained, mosaics: Sequence[Mosaic]) -> Floats:
         return {"odds": scores.odds}
 
     what = {"version": VERSION, "cells": [[len(one.tiles), one.own] for one in mosaics]}
-    return np.asarray(before - over.remember("blanked cells", what, make)["odds"], dtype=np.float64)
+    return np.asarray(before - over.remember("replaced cells", what, make)["odds"], dtype=np.float64)
 
 
 def _put(scores: ChangedScores, over: Explained, mosaics: Sequence[Mosaic], batch: Batch) -> None:
@@ -123,6 +123,6 @@ def _put(scores: ChangedScores, over: Explained, mosaics: Sequence[Mosaic], batc
 
     def build(part: slice) -> Tensor:
         pixels = batch.pixels[part].to(over.runner.device, non_blocking=True)
-        return blanked(pixels, [one.own for one in chosen[part]], len(chosen[0].tiles))
+        return without_own(pixels, [one.own for one in chosen[part]], len(chosen[0].tiles))
 
     scores.put(np.asarray(batch.indices, dtype=np.int64), build)

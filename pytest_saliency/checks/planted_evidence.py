@@ -5,8 +5,8 @@ it is in that cell, whatever it is, so no annotation is needed. The measure is t
 the cell; a map that does not know the image has 1 in 4 there on average.
 
 The images are those that the model gets right. Whether it still knows them inside a mosaic is found out, not assumed:
-blanking the cell must lower the log-odds of its class. Mosaics of which that is not so hold nothing to be found; they
-are left out whatever their maps show, and ``min_seen`` bounds how many they may be.
+putting the next cell's image in its place must lower the log-odds of its class. Mosaics of which that is not so hold
+nothing to be found; they are left out whatever their maps show, and ``min_seen`` bounds how many they may be.
 
 Mosaics are twice as high and wide as an image where the model accepts that, because objects then have the size at
 which the model learnt them, and the target layer's grid divides evenly into cells. Models that take one size only get
@@ -159,9 +159,9 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
     share, largest = numbers.column("own_share"), numbers.column("largest_share")
     if not seen.any():
         raise NotAttainable(
-            f"planted_evidence has nothing to find: in none of {len(seen)} mosaics does blanking its cell lower the"
-            f" log-odds of the class by more than {SEEN:g}. The model may not know images at this scale, or looks at"
-            " fixed places; try another 'scale', or look at the model.",
+            f"planted_evidence has nothing to find: in none of {len(seen)} mosaics does another image in its cell lower"
+            f" the log-odds of the class by more than {SEEN:g}. The model may not know images at this scale, or looks"
+            " at fixed places; try another 'scale', or look at the model.",
             n=0,
             needed=None,
         )

@@ -142,7 +142,8 @@ def floor(maps: Maps, rows: Indices, fraction: float, size: tuple[int, ...]) -> 
         seen = usable & usable[others] & ~np.isnan(found)
         total[seen] += found[seen]
         count[seen] += 1
-    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+    return mean
 
 
 def _steps(n: int) -> list[int]:
@@ -192,7 +193,7 @@ def _stage(part: list[str], similar: NDArray[np.float64]) -> dict[str, Any]:
     low, middle, high = np.quantile(seen, [0.25, 0.5, 0.75]) if seen.size else (np.nan,) * 3
     return {
         "modules": len(part),
-        "down_to": part[-1],
+        "down_to": part[-1] or "the model itself",
         "seeds": len(similar),
         "mean": float(seen.mean()) if seen.size else None,
         "quartiles": [float(low), float(middle), float(high)] if seen.size else None,

@@ -6,7 +6,7 @@ from pytest_saliency.decide.limited import Limited, Question
 from pytest_saliency.decide.tolerance import Tolerance
 
 SEEN = 0.01
-"""A class is seen in its cell where blanking the cell lowers its log-odds by more than this: 1 % of its odds."""
+"""A class is seen in its cell where another image there lowers its log-odds by more than this: 1 % of its odds."""
 
 QUESTION = Question(
     kind="planted_evidence",

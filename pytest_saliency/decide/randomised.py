@@ -14,7 +14,7 @@ QUESTION = Question(
         Limited(
             "excess",
             "max_excess",
-            "mean IoU with the maps of randomised models, beyond the IoU with other images' maps",
+            "mean IoU with randomised models beyond other images'",
             -1.0,
             1.0,
             -1.0,

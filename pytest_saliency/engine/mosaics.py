@@ -87,16 +87,19 @@ def joined(tiles: Sequence[Tensor], scale: Scale) -> Tensor:
     return torch.cat([torch.cat(list(tiles[start : start + side]), -1) for start in range(0, len(tiles), side)], -2)
 
 
-def blanked(mosaics: Tensor, cells: Sequence[int], count: int) -> Tensor:
-    """Return ``mosaics`` (N, C, *S), each with one cell of its ``count`` in the mean colour of that cell."""
+def without_own(mosaics: Tensor, cells: Sequence[int], count: int) -> Tensor:
+    """Return ``mosaics`` (N, C, *S) of ``count`` cells, each with the image of one cell replaced by that of the next.
+
+    A whole image of another class takes its place, because a plain colour could still speak for the class.
+    """
     side = isqrt(count)
     rows, columns = (cell_spans(length, side) for length in mosaics.shape[-2:])
+    places = [(..., row, column) for row in rows for column in columns]
     made = mosaics.clone()
-    for row, cell in enumerate(cells):
-        place = (..., rows[cell // side], columns[cell % side])
-        inside = made[row][place]
-        mean = inside.to(torch.float64).flatten(1).mean(1).to(made.dtype)
-        made[row][place] = mean.reshape(-1, *(1,) * (inside.dim() - 1)).expand_as(inside)
+    for image, original, cell in zip(made, mosaics, cells, strict=True):
+        other = original[places[(cell + 1) % count]]
+        size = (int(image[places[cell]].shape[-2]), int(image[places[cell]].shape[-1]))
+        image[places[cell]] = other if tuple(other.shape[-2:]) == size else _smaller(other, size)
     return made
 
 

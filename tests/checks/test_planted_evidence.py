@@ -26,7 +26,7 @@ from pytest_saliency.checks.common import Kept
 from pytest_saliency.checks.mosaics import planned
 from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
-from pytest_saliency.engine.mosaics import blanked, joined
+from pytest_saliency.engine.mosaics import joined, without_own
 from pytest_saliency.measure.planted import cell_shares
 
 from .textured import Bank, textured_images
@@ -112,10 +112,11 @@ def test_shares_by_hand(sound: Explained) -> None:
         at = rows[sound.cases.ids[mosaic.target]]
         assert made.per_image["cell"][at] == mosaic.own
         assert made.per_image["own_share"][at] == pytest.approx(float(share), abs=1e-5)
-        hollow = image.clone()
-        hollow[..., row : row + 32, column : column + 32] = sound.cases.image(mosaic.target).double().mean()
+        others = [a, b, c, d]
+        others[mosaic.own] = others[(mosaic.own + 1) % 4]
+        without = torch.cat([torch.cat(others[:2], 2), torch.cat(others[2:], 2)], 1)[None]
         with torch.no_grad():
-            before, after = (_odds(model(one)[0], label) for one in (image, hollow))
+            before, after = (_odds(model(one)[0], label) for one in (image, without))
         assert made.per_image["cell_drop"][at] == pytest.approx(before - after, abs=2e-4)
 
 
@@ -159,14 +160,16 @@ def test_mosaics_of_half_the_size_keep_the_size_of_one() -> None:
     assert volume.shape == (1, 3, 8, 8)
 
 
-def test_blanking_a_cell_leaves_its_mean_and_all_the_others() -> None:
+def test_the_next_cells_image_takes_the_place_of_the_own() -> None:
     images = torch.rand(2, 3, 6, 6)
-    made = blanked(images, [1, 2], 4)
-    assert torch.allclose(made[0, :, :3, 3:], images[0, :, :3, 3:].mean((1, 2))[:, None, None].expand(3, 3, 3))
-    assert torch.allclose(made[1, :, 3:, :3], images[1, :, 3:, :3].mean((1, 2))[:, None, None].expand(3, 3, 3))
+    made = without_own(images, [1, 3], 4)
+    assert torch.equal(made[0, :, :3, 3:], images[0, :, 3:, :3])
+    assert torch.equal(made[1, :, 3:, 3:], images[1, :, :3, :3])
     untouched = torch.ones(2, 6, 6, dtype=torch.bool)
-    untouched[0, :3, 3:] = untouched[1, 3:, :3] = False
+    untouched[0, :3, 3:] = untouched[1, 3:, 3:] = False
     assert torch.equal(made.movedim(1, -1)[untouched], images.movedim(1, -1)[untouched])
+    odd = without_own(torch.ones(1, 1, 7, 9), [0], 4)
+    torch.testing.assert_close(odd, torch.ones(1, 1, 7, 9))
 
 
 def test_shares_of_a_map_by_hand() -> None:
