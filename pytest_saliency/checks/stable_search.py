@@ -1,18 +1,19 @@
 """The smallest change that moves a map although the prediction stays, found and shrunk by Hypothesis.
 
-It decides nothing: it shows what the numbers mean. What was found is looked for again in the next run, from a database
-in pytest's cache.
+It decides nothing: it shows what the numbers mean. A search is fixed by its seed, so that what is printed can be found
+again. What was found is also kept, in a database in pytest's cache: where a later search finds nothing, it is tried.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_saliency.engine.perturb import VERSION, Perturbation
+from pytest_saliency.errors import SaliencyError
 
 EXAMPLES = 40
 """Changes that are tried on one image before it counts as having no counter-example."""
@@ -44,16 +45,16 @@ def smallest(
     """Return the smallest change for which ``broken`` is true, shrunk from the first that was found; None without one.
 
     ``broken`` says whether a change breaks the map, and the agreement under it; it is asked once a change. The same
-    ``seed`` finds the same, where ``database`` does not hold something from an earlier run; ``key`` tells apart what
-    is kept there.
+    ``seed`` finds the same. Where it finds nothing, what an earlier search left in the folder ``database`` under
+    ``key`` is tried.
     """
     from hypothesis import HealthCheck, Phase, Verbosity, find, settings
-    from hypothesis.database import DirectoryBasedExampleDatabase
     from hypothesis.errors import HypothesisException
 
     from pytest_saliency.strategies import perturbations
 
     known: dict[Perturbation, tuple[bool, float]] = {}
+    found: Perturbation | None
 
     def breaks(change: Perturbation) -> bool:
         if change.identity:
@@ -64,28 +65,52 @@ def smallest(
             known[change] = broken(change)
         return known[change][0]
 
-    kept: Any = None if database is None else DirectoryBasedExampleDatabase(database)
     try:
-        change = find(
+        found = find(
             perturbations(tuple(families), strength, size),
             breaks,
             settings=settings(
                 max_examples=examples,
                 deadline=None,
-                database=kept,
-                derandomize=False,
-                phases=(Phase.reuse, Phase.generate, Phase.shrink),
+                database=None,  # Hypothesis uses a seed or a database, not both
+                phases=(Phase.generate, Phase.shrink),
                 suppress_health_check=list(HealthCheck),
                 verbosity=Verbosity.quiet,
                 print_blob=False,
             ),
             random=random.Random(seed),
-            database_key=f"pytest-saliency/stable/{VERSION}/{key}".encode(),
         )
     except HypothesisException:
         # Nothing was found, or whatever kept Hypothesis from working: what was tried stands on its own.
-        held = [(change, value) for change, (bad, value) in known.items() if bad]
-        if not held:
-            return None
-        change = held[-1][0]
-    return Found(change, known[change][1], len(known))
+        held = [change for change, (bad, _) in known.items() if bad]
+        found = held[-1] if held else None
+    if database is not None:
+        found = _kept(database, f"pytest-saliency/stable/{VERSION}/{key}".encode(), found, breaks)
+    return None if found is None else Found(found, known[found][1], len(known))
+
+
+def _kept(
+    folder: Path, key: bytes, found: Perturbation | None, breaks: Callable[[Perturbation], bool]
+) -> Perturbation | None:
+    """Keep what was found; where nothing was, return what was kept before, if it still breaks the map."""
+    from hypothesis.database import DirectoryBasedExampleDatabase
+
+    store = DirectoryBasedExampleDatabase(folder)
+    before = sorted(store.fetch(key))
+    for text in before:
+        change = _read(text)
+        if found is None and change is not None and breaks(change):
+            found = change
+        elif change != found:
+            store.delete(key, text)
+    if found is not None:
+        store.save(key, json.dumps([found.family, found.values, found.seed]).encode())
+    return found
+
+
+def _read(text: bytes) -> Perturbation | None:
+    try:
+        family, values, seed = json.loads(text)
+        return Perturbation(family, tuple(float(value) for value in values), int(seed))
+    except (ValueError, TypeError, SaliencyError):  # of another release, or damaged
+        return None

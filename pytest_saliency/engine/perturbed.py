@@ -126,10 +126,9 @@ def _without_geometry(runner: Runner) -> Runner:
     """Return a runner of the same model that takes pixels as they are; its memory format is the one found before."""
     subject = copy.copy(runner.subject)
     subject.preprocess = replace(subject.preprocess, resize=None, center_crop=None, channels=None)
-    made = replace(runner, subject=subject)
-    object.__setattr__(made, "state", runner.state)
-    object.__setattr__(made, "code", runner.code)
-    object.__setattr__(made, "memory_format", runner.memory_format)
+    # Copied, not made anew: the state that it stands for, and the memory format, are those of the runner.
+    made = copy.copy(runner)
+    object.__setattr__(made, "subject", subject)
     return made
 
 
