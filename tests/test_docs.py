@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fixtures.records import sample_document, sample_record, sample_records, with_gallery
+from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.cli import main
 from pytest_saliency.contracts.contract import expand, parse_contract
 from pytest_saliency.decide.worsening_measures import COMPARED, measure_names
@@ -322,3 +323,34 @@ def test_signing_with_a_password_as_the_page_says(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     wrong = CliRunner().invoke(main, words, env={"KEY_PASSWORD": "other words"})
     assert (wrong.exit_code, "the password is wrong" in wrong.output) == (1, True), wrong.output
+
+
+CHECKS_HEAD = """saliency: 1
+contract: every-kind
+models:
+{models}
+cases: {{imagefolder: data/val}}
+checks:
+{checks}
+"""
+
+
+def test_the_page_of_kinds_has_one_section_a_kind_and_its_examples_are_contracts() -> None:
+    text = text_of("checks.md")
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.MULTILINE))
+    assert set(sections) == set(KINDS)
+    blocks = [re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL) for section in sections.values()]
+    assert all(len(found) == 1 for found in blocks)
+    names = ["before", "after", *(f"null-{i:02d}" for i in range(1, 20)), "seed-1", "seed-2", "seed-3"]
+    models = "\n".join(f"  {name}: {{python: 'shop.models:{name.replace('-', '_')}'}}" for name in names)
+    checks = "".join(found[0] for found in blocks)
+    contract = parse_contract(CHECKS_HEAD.format(models=models, checks=checks).encode(), Path("docs.saliency.yaml"))
+    assert {item.kind for item in expand(contract)} == set(KINDS)
+    for kind, found in zip(sections, blocks, strict=True):
+        assert f"kind: {kind}," in found[0], kind
+    assert text.count("*Cannot see*") == len(KINDS)
+
+
+def test_every_kind_says_what_it_cannot_see_to_the_auditor_too() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", text_of("claims.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(KINDS)
