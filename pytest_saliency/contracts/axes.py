@@ -10,9 +10,10 @@ from typing import Any
 
 from pytest_saliency.checks.registry import Kind
 from pytest_saliency.contracts.loader import Path, shown
+from pytest_saliency.contracts.pairs import listed, pairs_of
 from pytest_saliency.contracts.problems import Findings
 
-AXES = ("method", "model", "top_k")
+AXES = ("pair", "method", "model", "top_k")
 MAX_ITEMS = 500
 
 
@@ -28,7 +29,8 @@ class Choice:
 def axes_of(kind: Kind) -> tuple[str, ...]:
     """Return the keys of ``kind`` that may be written as a list, in the order of item names.
 
-    ``fill`` and ``against`` take lists too, but as conjunctions: all must hold in one item.
+    ``fill`` and ``against`` take lists too, but as conjunctions: all must hold in one item. ``before`` and ``after``
+    are lists together, and make the axis ``pair`` (see ``pairs``).
     """
     known = (*kind.roles, *(name for name in kind.parameters.model_fields if name not in kind.fixed))
     return tuple(key for key in AXES if key in known)
@@ -42,6 +44,9 @@ def choices(
     Empty lists and repeats are reported too.
     """
     found: dict[str, tuple[Choice, ...]] = {}
+    if listed(kind, values):
+        pairs = pairs_of(values, path, section, findings)
+        found["pair"] = tuple(Choice(pair, (*path, "after", i), True) for i, pair in enumerate(pairs))
     for key in axes_of(kind):
         if key not in values:
             continue

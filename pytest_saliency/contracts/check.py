@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_saliency.checks.parameters import METHOD_NAME
-from pytest_saliency.checks.registry import KINDS, Kind
+from pytest_saliency.checks.registry import KINDS, PAIR, Kind
 from pytest_saliency.contracts.axes import Choice, choices, combinations, item_name, shown_axes
 from pytest_saliency.contracts.loader import Path, shown
 from pytest_saliency.contracts.models import CasesSpec, CheckHead, KnownFailure
@@ -156,7 +156,7 @@ class CheckReader:
             written = self.values[role]
             entries = (
                 [((*here, i), entry) for i, entry in enumerate(written)]
-                if isinstance(written, tuple) and role == "model"
+                if isinstance(written, tuple) and role in ("model", *PAIR)
                 else [(here, written)]
             )
             for place, name in entries:
@@ -233,6 +233,8 @@ class CheckReader:
         roles = {role: self.values.get(role, self.around.defaults.get(role)) for role in kind.roles}
         if "model" in picked:
             roles["model"] = picked["model"].value
+        if "pair" in picked:
+            roles |= {"before": picked["pair"].value.before, "after": picked["pair"].value.after}
         for role in kind.many:
             roles |= {f"{role}.{number}": name for number, name in enumerate(self.values.get(role, ()), start=1)}
         return CheckItem(

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pytest_saliency.checks.parameters import METHOD_NAME, Parameters
-from pytest_saliency.checks.registry import KINDS, Kind
+from pytest_saliency.checks.registry import KINDS, PAIR, Kind
 from pytest_saliency.contracts.axes import axes_of
 from pytest_saliency.contracts.fields import MODEL_NAME
 from pytest_saliency.contracts.models import CasesSpec, CheckHead, Defaults, Head, ModelSpec
+from pytest_saliency.contracts.pairs import takes_pairs
 from pytest_saliency.engine.methods.names import METHOD_NAMES
 
 SCHEMA_FILE = "contract-1.schema.json"
@@ -110,6 +111,8 @@ def _check_schema(kind: Kind, head: dict[str, Any], parameters: dict[str, Any]) 
         del own[key]
     for key in axes_of(kind):
         own[key] = _axis(own[key])
+    if takes_pairs(kind):
+        own |= {role: _one_or_several(own[role]) for role in PAIR}
     if "against" in own:
         own["against"] = {"description": own["against"].get("description", ""), **_one_or_many(method)}
     if "fill" in own and "items" in own["fill"]:
@@ -162,6 +165,15 @@ def _axis(one: dict[str, Any]) -> dict[str, Any]:
     outside = {key: value for key, value in one.items() if key in ("description", "default")}
     inner = {key: value for key, value in one.items() if key not in outside}
     return {**outside, **_one_or_many(inner)}
+
+
+def _one_or_several(role: dict[str, Any]) -> dict[str, Any]:
+    """Return one model or a list, in which a model may stand more than once: only pairs must differ."""
+    one = {key: value for key, value in role.items() if key != "description"}
+    return {
+        "description": f"{role['description']}; a list has an entry for each pair of models",
+        "anyOf": [one, {"type": "array", "items": one, "minItems": 1}],
+    }
 
 
 def _one_or_many(one: dict[str, Any]) -> dict[str, Any]:

@@ -86,3 +86,75 @@ def test_a_pattern_that_names_nothing_says_where_it_looked(pytester: pytest.Pyte
     result = pytester.runpytest("-p", "no:cacheprovider")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*no file matches 'weights/step_[*].safetensors' in *", "*toy.saliency.yaml:15*"])
+
+
+PAIRS = """
+  - id: evidence-kept
+    kind: no_semantic_drift
+    before: [red-tl, blue-tl]
+    after: [red-ft, blue-ft]
+    method: [gradcam, layercam]
+    max_iou_drop: 0.4
+    confirm: false
+"""
+
+TWO = """\
+saliency: 1
+contract: toy
+models:
+  red-tl: {python: "toy:build", layer: features}
+  red-ft: {python: "toy:build", layer: features, weights: weights/last.safetensors}
+  blue-tl: {python: "toy:build", layer: features}
+  blue-ft: {python: "toy:build_cheat", layer: features}
+cases: {python: "toy:cases"}
+"""
+
+
+def test_pairs_make_an_axis_and_a_table(pytester: pytest.Pytester, write: Write) -> None:
+    write(PAIRS, head=TWO)
+    save(pytester.path, last=state(False, 0.5))
+    result = pytester.runpytest(
+        "-v", "--saliency-json", "run.json", "--saliency-html", "r.html", "-p", "no:cacheprovider"
+    )
+    result.assert_outcomes(passed=2, failed=2)
+    made = {str(record["node"]).rpartition("::")[2]: record for record in records(pytester.path)}
+    assert list(made) == [f"evidence-kept[{p}-{m}]" for p in ("blue", "red") for m in ("gradcam", "layercam")]
+    assert made["evidence-kept[red-gradcam]"]["axes"] == {"pair": "red", "method": "gradcam"}
+    assert made["evidence-kept[blue-gradcam]"]["subjects"]["after"]["name"] == "blue-ft"  # type: ignore[index]
+    result.stdout.fnmatch_lines(
+        ["*toy/evidence-kept: architecture by method", "*mean IoU drop   gradcam   layercam", "*blue *0.80 *0.80"]
+    )
+    page = (pytester.path / "r.html").read_text(encoding="utf-8")
+    assert "toy/evidence-kept: 2 pairs of models, 2 methods" in page
+
+
+def test_null_checkpoints_are_named_in_the_contract(pytester: pytest.Pytester, write: Write) -> None:
+    """``reference: null`` is the word, not the absence of one; 18 nulls are one too few for one limit."""
+    models = "".join(
+        f'  seed-{k}: {{python: "toy:build", layer: features, weights: weights/seed_{k}.safetensors}}\n'
+        for k in range(19)
+    )
+    head = HEAD.replace("cases:", models + "cases:")
+    check = """
+  - id: {id}
+    kind: no_semantic_drift
+    before: tl
+    after: ft
+    method: gradcam
+    max_iou_drop: 0.4
+    confirm: false
+    reference: null
+    nulls: [{nulls}]
+"""
+    write(
+        check.format(id="enough", nulls=", ".join(f"seed-{k}" for k in range(19))),
+        check.format(id="few", nulls=", ".join(f"seed-{k}" for k in range(18))),
+        head=head,
+    )
+    save(pytester.path, last=state(True), **{f"seed_{k}": state(False, 0.01 * k) for k in range(19)})
+    result = pytester.runpytest("--saliency-json", "run.json", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=2)
+    enough, few = records(pytester.path)
+    assert (enough["verdict"], few["verdict"]) == ("FAIL", "ERROR")
+    assert "'nulls' needs 19 at least" in str(few["headline"])
+    assert enough["decision"]["readouts"]["nulls"]["iou_drop"]["nulls"] == 19  # type: ignore[index]
