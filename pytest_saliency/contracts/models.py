@@ -91,6 +91,9 @@ class Columns(Spec):
     id: Text = Field(default="id", description="name of the case; the path of the image where there is no such column")
     group: Text = Field(default="group", description="subgroup, where there is such a column")
     cluster: Text = Field(default="cluster", description="patient or other cluster, where there is such a column")
+    mask: Text | None = Field(
+        default=None, description="path of the image's mask, relative to the CSV file; only where this names the column"
+    )
 
 
 class CasesSpec(Spec):

@@ -306,6 +306,7 @@ def _csv(path: Path, columns: Columns | None, classes: Sequence[str] | None, sou
         ids=optional(names.id),
         groups=optional(names.group),
         clusters=optional(names.cluster),
+        masks=None if names.mask is None else optional(names.mask),
         class_names=class_names,
         root=path.parent,
         source=source,
@@ -316,7 +317,7 @@ def _declared(columns: Columns | None) -> list[str]:
     """Return the optional columns that the contract names itself, and that must therefore be there."""
     if columns is None:
         return []
-    return [getattr(columns, key) for key in ("id", "group", "cluster") if key in columns.model_fields_set]
+    return [getattr(columns, key) for key in ("id", "group", "cluster", "mask") if key in columns.model_fields_set]
 
 
 def _labels(

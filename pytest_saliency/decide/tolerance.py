@@ -20,6 +20,7 @@ IoU drop              0                          4e-5; 1 image in 40: 0.012
 displacement          1e-6                       1e-6; 1 image in 40: 0.002
 correlation           7e-6                       5e-6; 1 image in 40: 0.011
 concentration change  8e-6                       4e-6; 1 image in 40: 0.004
+mass in a region      4e-7                       3e-7
 drop of log-odds      4e-6                       2e-6; 1e-4 where a region moved
 ====================  =========================  ===============================
 

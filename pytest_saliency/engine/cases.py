@@ -21,7 +21,7 @@ from pytest_saliency.engine.images import (
     ImageSource,
     as_pixels,
 )
-from pytest_saliency.engine.masks import NEEDED, MaskSource, array_masks, folder_masks, same_size
+from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
 from pytest_saliency.errors import CasesError
 
 
@@ -130,8 +130,12 @@ class Cases:
         class_names: Iterable[str] | None = None,
         root: str | Path | None = None,
         source: str | None = None,
+        masks: Sequence[str | Path] | None = None,
     ) -> Cases:
-        """Make cases from image files; paths are relative to ``root``, and the default ids are those paths."""
+        """Make cases from image files; paths are relative to ``root``, and the default ids are those paths.
+
+        ``masks``: for each image the file of its mask, of the image's size; what is not black is inside.
+        """
         base = Path(root) if root is not None else Path()
         names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
         where = source or (str(root) if root is not None else "files")
@@ -141,6 +145,7 @@ class Cases:
             images=tuple(FileImage(base / path) for path in paths),
             groups=_texts(groups),
             clusters=_texts(clusters),
+            masks=None if masks is None else tuple(FileMask(base / path) for path in masks),
             class_names=_texts(class_names),
             source=where,
         )

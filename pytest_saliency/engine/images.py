@@ -71,7 +71,7 @@ class FileImage:
         return torch.from_numpy(array).permute(2, 0, 1).to(torch.float32).div_(255.0).contiguous()
 
     def size(self, case: str) -> tuple[int, int]:
-        """Return height and width, from the head of the file alone; whatever is wrong with it is told as by ``load``."""
+        """Return height and width, from the head of the file alone; what is wrong with it is told as by ``load``."""
         from PIL import Image
 
         try:

@@ -17,7 +17,7 @@ from pytest_saliency.errors import CasesError, first_line
 
 NEEDED = (
     "Give one an image: masks= of Cases.from_arrays or Cases.from_imagefolder, 'masks' beside 'imagefolder' in a"
-    " contract, or an array 'masks' in the npz file."
+    " contract, 'mask' among the 'columns' of a csv, or an array 'masks' in an npz file."
 )
 LOSSY = ("JPEG", "WEBP")
 

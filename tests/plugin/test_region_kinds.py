@@ -102,7 +102,13 @@ FOLDERS = CONTRACT.replace(
 INSIDE = "  - {id: inside, kind: localized, method: gradcam, min_mass: 0.5}\n"
 
 
-def test_masks_of_folders_and_of_npz_files_give_the_same_numbers(pytester: pytest.Pytester, write: Write) -> None:
+def numbers_of(record: dict[str, Any]) -> dict[int, float]:
+    table = record["per_image"]
+    named = (int(Path(case).stem.removeprefix("case-")) for case in table["id"])
+    return dict(zip(named, table["mass_inside"], strict=True))
+
+
+def test_masks_of_folders_tables_and_npz_files_give_the_same_numbers(pytester: pytest.Pytester, write: Write) -> None:
     image_folder(pytester.path)
     write(INSIDE, head=FOLDERS)
     pixels, labels = toy.arrays()
@@ -114,24 +120,18 @@ def test_masks_of_folders_and_of_npz_files_give_the_same_numbers(pytester: pytes
         head=npz.replace("contract: toy", "contract: npz"),
         name="npz.saliency.yaml",
     )
-    pytester.runpytest_inprocess(f"--saliency-json={pytester.path / 'run.json'}").assert_outcomes(passed=2)
+    rows = [f"{path}/{i:02d}" for i, path in zip(range(60), ("red", "green", "blue") * 20, strict=True)]
+    lines = [f"images/{row}.png,{row.partition('/')[0]},masks/{row}.png" for row in rows]
+    (pytester.path / "cases.csv").write_text("\n".join(["image,label,lesion", *lines]))
+    csv = "cases: {csv: cases.csv, columns: {mask: lesion}, classes: [red, green, blue]}"
+    csv = CONTRACT.replace('cases: {python: "toy:cases"}', csv).replace("contract: toy", "contract: csv")
+    write(INSIDE.replace("id: inside", "id: listed"), head=csv, name="csv.saliency.yaml")
+    pytester.runpytest_inprocess(f"--saliency-json={pytester.path / 'run.json'}").assert_outcomes(passed=3)
     found = records(str(pytester.path / "run.json"))
-    one = dict(
-        zip(
-            (int(Path(i).stem) for i in found["inside"]["per_image"]["id"]),
-            found["inside"]["per_image"]["mass_inside"],
-            strict=True,
-        )
-    )
-    two = dict(
-        zip(
-            (int(i[5:]) for i in found["stored"]["per_image"]["id"]),
-            found["stored"]["per_image"]["mass_inside"],
-            strict=True,
-        )
-    )
-    assert len(two) == 30
-    assert two == {i: pytest.approx(one[i], abs=1e-6) for i in two}
+    folders, stored, listed = (numbers_of(found[check]) for check in ("inside", "stored", "listed"))
+    assert len(stored) == 30
+    assert stored == {i: pytest.approx(folders[i], abs=1e-6) for i in stored}
+    assert listed == folders
 
 
 @pytest.mark.parametrize(
@@ -166,24 +166,19 @@ def test_what_is_wrong_in_the_text_is_told_at_its_line(write: Write, text: str, 
     assert "activations" not in said
 
 
-@pytest.mark.parametrize(
-    ("cases", "sentence"),
-    [
-        (
-            '{python: "toy:cases"}',
-            "localized needs masks, but the cases of python toy:cases have none. Give one an image",
-        ),
-        ("{imagefolder: images, classes: [red, green, blue], masks: nowhere}", "folder of masks *nowhere does not exist"),
-        ("{imagefolder: images, classes: [red, green, blue], masks: images/red}", "has no mask in *images/red (nor have 59 more images)"),
-        ("{imagefolder: images, classes: [red, green, blue], masks: large}", "the mask of image 'blue/02.png' is 17x16, but the image is 16x16"),
-        ("{imagefolder: images, classes: [red, green, blue], masks: broken}", "the mask of image 'blue/02.png' cannot be read (*not an image of"),
-        ("{npz: few.npz}", "has 60 ids but 59 masks"),
-        ("{npz: grey.npz}", "not binary: it holds 0.5"),
-    ],
-)
-def test_masks_that_do_not_fit_get_one_sentence_with_the_line(
-    pytester: pytest.Pytester, write: Write, cases: str, sentence: str
-) -> None:
+FOLDER = "{imagefolder: images, classes: [red, green, blue], masks: MASKS}"
+SPOILT = {
+    "none": ('{python: "toy:cases"}', "localized needs masks, but the cases of python toy:cases have none. Give one"),
+    "nowhere": (FOLDER, "folder of masks *nowhere does not exist"),
+    "images/red": (FOLDER, "has no mask in *images/red (nor have 59 more images)"),
+    "large": (FOLDER, "the mask of image 'blue/02.png' is 17x16, but the image is 16x16"),
+    "broken": (FOLDER, "the mask of image 'blue/02.png' cannot be read (*not an image of"),
+    "few": ("{npz: few.npz}", "has 60 ids but 59 masks"),
+    "grey": ("{npz: grey.npz}", "not binary: it holds 0.5"),
+}
+
+
+def test_masks_that_do_not_fit_get_one_sentence_with_the_line(pytester: pytest.Pytester, write: Write) -> None:
     image_folder(pytester.path)
     for folder, spoil in (("large", None), ("broken", b"no image")):
         for path in (pytester.path / "masks").rglob("*.png"):
@@ -193,11 +188,16 @@ def test_masks_that_do_not_fit_get_one_sentence_with_the_line(
     pixels, labels = toy.arrays()
     np.savez(pytester.path / "few.npz", images=pixels, labels=labels, masks=toy.inside()[:59])
     np.savez(pytester.path / "grey.npz", images=pixels, labels=labels, masks=toy.inside() * 0.5)
-    write(INSIDE, head=CONTRACT.replace('{python: "toy:cases"}', cases))
+    checks = [
+        INSIDE.replace("id: inside", f"id: {way.replace('/', '-')}, cases: {cases.replace('MASKS', way)}")
+        for way, (cases, _) in SPOILT.items()
+    ]
+    write(*checks)
     done = pytester.runpytest_inprocess("-p", "no:cacheprovider")
-    done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines([f"*{sentence.replace('[', '[[]')}*"])
-    done.stdout.fnmatch_lines_random([r"toy.saliency.yaml:*"])
+    done.assert_outcomes(failed=len(SPOILT))
+    for line, (way, (_, sentence)) in enumerate(SPOILT.items(), start=10):
+        done.stdout.fnmatch_lines_random([f"{way.replace('/', '-')}: *{sentence}*"])
+        done.stdout.fnmatch_lines_random([f"toy.saliency.yaml:{line}*"])
     done.stdout.no_fnmatch_line("*Traceback*")
 
 
