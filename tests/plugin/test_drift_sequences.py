@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
+
+from pytest_saliency.cli import main
 
 from .texts import Write
 from .toy import Toy
@@ -55,7 +58,9 @@ def test_the_epoch_at_which_a_shortcut_was_planted_is_named(pytester: pytest.Pyt
     )
     epochs = {f"epoch_{k}": state(k >= 10) for k in (8, 9, 10, 11)}
     save(pytester.path, last=state(True, 0.5), **epochs)
-    result = pytester.runpytest("--saliency-json", "run.json", "-p", "no:cacheprovider")
+    result = pytester.runpytest(
+        "--saliency-json", "run.json", "--saliency-bundle", "b", "--saliency-bundle-maps", "--saliency-html", "r.html"
+    )
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     assert "the evidence moved at epoch_10" in text
@@ -67,6 +72,26 @@ def test_the_epoch_at_which_a_shortcut_was_planted_is_named(pytester: pytest.Pyt
     assert [point["means"]["iou_drop"] < 0.01 for point in path["points"]] == [True, True, False, False, False]
     assert path["largest_step"]["to"] == "epoch_10"
     assert set(record["subjects"]) == {"before", "after", *(f"checkpoints.{k}" for k in range(1, 5))}  # type: ignore[call-overload]
+    assert gallery_titles(record)[-2:] == [
+        f"{record['gallery'][-1]['tiles'][-2]['title'].partition(' with ')[0]} with the region",  # type: ignore[index]
+        f"{record['gallery'][-1]['tiles'][-1]['title'].partition(' with ')[0]} with a control region",  # type: ignore[index]
+    ]
+    page = (pytester.path / "r.html").read_text(encoding="utf-8")
+    assert "region pasted into another class" in page
+    assert "Does the prediction follow the newly used region? Shortcut confirmed" in page
+    verifies(pytester.path / "b")
+
+
+def gallery_titles(record: dict[str, object]) -> list[str]:
+    rows: list[dict[str, object]] = record["gallery"]  # type: ignore[assignment]
+    return [tile["title"] for tile in rows[-1]["tiles"]]  # type: ignore[attr-defined]
+
+
+def verifies(folder: Path) -> None:
+    (bundle,) = (path for path in folder.iterdir() if path.is_dir())
+    verified = CliRunner().invoke(main, ["verify", str(bundle), "--level", "2"])
+    assert verified.exit_code == 3, verified.output  # whole, and not every check says PASS
+    assert "WHOLE up to level" in verified.output
 
 
 def test_a_pattern_that_names_nothing_says_where_it_looked(pytester: pytest.Pytester, write: Write) -> None:
@@ -152,8 +177,11 @@ def test_null_checkpoints_are_named_in_the_contract(pytester: pytest.Pytester, w
         head=head,
     )
     save(pytester.path, last=state(True), **{f"seed_{k}": state(False, 0.01 * k) for k in range(19)})
-    result = pytester.runpytest("--saliency-json", "run.json", "-p", "no:cacheprovider")
+    result = pytester.runpytest(
+        "--saliency-json", "run.json", "--saliency-bundle", "b", "--saliency-bundle-maps", "-p", "no:cacheprovider"
+    )
     result.assert_outcomes(failed=2)
+    verifies(pytester.path / "b")
     enough, few = records(pytester.path)
     assert (enough["verdict"], few["verdict"]) == ("FAIL", "ERROR")
     assert "'nulls' needs 19 at least" in str(few["headline"])
