@@ -95,13 +95,14 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     own = np.asarray([planned[row].own for row in rows], dtype=np.int64)
     usable = maps.ok[rows]
     own_share = np.where(usable, shares[np.arange(len(rows)), own], np.nan)
+    elsewhere = np.where(np.arange(parameters.cells) == own[:, None], -1.0, shares).max(axis=1)
     columns = common.base_columns(one, kept) | {
         "status": maps.status[rows].tolist(),
         "cell": own.tolist(),
         "cell_drop": drops[rows].tolist(),
         "seen": (drops[rows] > SEEN).tolist(),
         "own_share": own_share.tolist(),
-        "largest_share": np.where(usable, shares.max(axis=1), np.nan).tolist(),
+        "largest_other_share": np.where(usable, elsewhere, np.nan).tolist(),
     }
     inputs = {
         "scale": scale,
@@ -156,7 +157,7 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
     from pytest_saliency.decide.values import defined, mean_of
 
     seen = np.asarray(numbers.per_image["seen"], dtype=bool)
-    share, largest = numbers.column("own_share"), numbers.column("largest_share")
+    share, other = numbers.column("own_share"), numbers.column("largest_other_share")
     if not seen.any():
         raise NotAttainable(
             f"planted_evidence has nothing to find: in none of {len(seen)} mosaics does another image in its cell lower"
@@ -183,7 +184,7 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
         readouts={
             "chance": 1.0 / parameters.cells,
             "scale": numbers.inputs["scale"],
-            "largest_in_own_cell": mean_of((share[usable] >= largest[usable]).astype(np.float64)),
+            "most_in_own_cell": mean_of((share[usable] > other[usable]).astype(np.float64)),
             "own_share_by_cell": by_cell,
             "own_share_of_all_images": mean_of(defined(share)),
         },

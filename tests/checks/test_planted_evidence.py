@@ -79,7 +79,7 @@ def test_a_sound_method_finds_the_cell(sound: Explained, method: str) -> None:
     assert made.verdict is Verdict.PASS
     assert made.numbers.inputs["scale"] == "double"
     assert made.numbers.inputs["size"] == [64, 64]
-    assert made.decision.readouts["largest_in_own_cell"] > 0.8
+    assert made.decision.readouts["most_in_own_cell"] > 0.8
 
 
 @pytest.mark.parametrize("method", ["centre", "edges", "mean_map", "random_model", "sign-flipped", "one-target"])
