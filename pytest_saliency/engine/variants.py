@@ -149,11 +149,15 @@ def _float64(asked: _Asked) -> Otherwise:
     runner = asked.explained.runner
     if runner.device.type == "mps":
         raise NotHereError("device 'mps' has no float64")
+    model = _copied(runner.subject.model).to(torch.float64)
+    return asked.again(subject=_layered(asked.explained, runner.subject, model), precision="float32")
+
+
+def _copied(model: nn.Module) -> nn.Module:
     try:
-        model = copy.deepcopy(runner.subject.model).to(torch.float64)
+        return copy.deepcopy(model)
     except Exception as error:
         raise NotHereError(f"the model cannot be copied ({first_line(error)})") from error
-    return asked.again(subject=_layered(asked.explained, runner.subject, model), precision="float32")
 
 
 def _bf16(asked: _Asked) -> Otherwise:
@@ -182,7 +186,8 @@ def _compiled(asked: _Asked) -> Otherwise:
     scores: list[Tensor] = []
     step = asked.explained.size.current
     with runner.session():
-        run = torch.compile(runner.subject.model, dynamic=False)
+        # A copy, because the compiler leaves traces on a model; made here, where it is in evaluation.
+        run = torch.compile(_copied(runner.subject.model), dynamic=False)
         for start in range(0, len(asked.cases), step):
             few = range(start, min(start + step, len(asked.cases)))
             pixels = load_pixels(asked.cases, few, runner.subject.preprocess)
