@@ -34,6 +34,7 @@ ROW = 46
 LEFT = 22
 BINS = 20
 KINDS = ("class_sensitive", "channel_activity")
+SIDE = {"max": "upper", "min": "lower"}
 LIMITS = (("active_share", "max"), ("active_share[least]", "min"))
 
 
@@ -94,7 +95,7 @@ def activity_limit_plots(record: Record) -> list[Plot]:
             continue
         plot = histogram(
             f"active-share-{word}",
-            "Share of the layer's channels that an image sets off",
+            f"Share of the layer's channels that an image sets off, {SIDE[word]} limit",
             "share of channels that are active",
             Series("share of active channels", found),
             marks_of(record, name, "mean"),

@@ -25,8 +25,7 @@ def inside_plots(record: Record) -> list[Plot]:
     found, unit = by_unit(record, values)
     others = []
     if shares is not None and len(shares) == len(values):
-        covered = np.where(np.isnan(values), np.nan, shares)
-        others.append(Series("share that the region covers (an even map)", by_unit(record, covered)[0]))
+        others.append(Series("share that the region covers (an even map)", by_unit(record, shares)[0]))
     plot = histogram(
         "mass-inside",
         title,
