@@ -19,8 +19,11 @@ from pytest_saliency.errors import SaliencyError
 COMMANDS = (
     "baseline",
     "bisect",
+    "calibrate",
+    "init",
     "lock",
     "merge",
+    "plan",
     "plot",
     "report",
     "selftest",
@@ -115,34 +118,6 @@ def schema(name: str, output: Path | None) -> None:
     else:
         output.write_text(text, encoding="utf-8")
         click.echo(f"wrote {output}")
-
-
-@main.command()
-@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
-def init(folder: Path, force: bool) -> None:
-    """Write a commented contract, a conftest sketch and a CI workflow into FOLDER."""
-    from pytest_saliency.templates import starter_files
-
-    files = {folder / name: text for name, text in starter_files().items()}
-    there = [str(path) for path in files if path.exists()]
-    if there and not force:
-        raise click.ClickException(
-            f"nothing was written, as {', '.join(there)} {'is' if len(there) == 1 else 'are'} there already;"
-            " --force overwrites."
-        )
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {path}")
-    contract = next(path for path in files if path.suffix in (".yaml", ".yml") and ".saliency" in path.suffixes)
-    click.echo(
-        "\nNext:\n"
-        f"  1. name your models and images in {contract}\n"
-        f"  2. pytest-saliency layers MODEL                 shows the layers to choose from\n"
-        f"  3. pytest-saliency validate {contract.parent}\n"
-        f"  4. pytest {contract.parent}"
-    )
 
 
 @main.command()

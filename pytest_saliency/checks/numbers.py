@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_saliency.checks.parameters import Parameters
+from pytest_saliency.decide import effort
 from pytest_saliency.decide.decision import plain
 from pytest_saliency.decide.randomness import seed_from
 from pytest_saliency.errors import CriterionError
@@ -80,7 +81,7 @@ class Numbers:
     def noted(self, decision: Decision) -> Decision:
         """Return the decision with the warnings of the run among its notes, and its groups among the read-outs."""
         readouts = dict(decision.readouts)
-        if "group" in self.per_image and "groups" not in readouts:
+        if "group" in self.per_image and "groups" not in readouts and effort.described():
             from pytest_saliency.checks.grouped import rows_by_group
 
             readouts["groups"] = rows_by_group(decision.kind, self, decision.alpha)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from pytest_saliency.decide import effort
 from pytest_saliency.decide.randomness import Stream
 
 RESAMPLES = 9_999
@@ -20,7 +21,7 @@ def bca_mean(values: npt.NDArray[np.float64], alpha: float, seed: int) -> tuple[
     A sample without spread has no resampling distribution and gives its mean twice; an empty one gives NaN.
     """
     n = int(values.size)
-    if n == 0:
+    if n == 0 or not effort.described():
         return math.nan, math.nan
     mean = float(np.mean(values))
     deviations = values - mean

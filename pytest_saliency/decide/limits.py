@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pytest_saliency.decide import power, rates, shares, words
+from pytest_saliency.decide import effort, power, rates, shares, words
 from pytest_saliency.decide.bootstrap import bca_mean
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure
 from pytest_saliency.decide.holm import holm
@@ -103,6 +103,7 @@ def decide(
     CriterionError
         If values, limits or settings do not fit together.
     """
+    described = described and effort.described()
     level(alpha)
     share_limit("max_undefined", max_undefined)
     share_limit("min_kept", min_kept)

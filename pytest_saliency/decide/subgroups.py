@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pytest_saliency.decide import between, compare, means, power, words
+from pytest_saliency.decide import between, compare, effort, means, power, words
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure
 from pytest_saliency.decide.groups import GroupRow, group_rows, members_of
 from pytest_saliency.decide.holm import holm
@@ -169,7 +169,7 @@ def decide(
         name: replace(entry, verdict=verdict_of(leg.holds, name in shown))
         for (name, entry), leg in zip(measures.items(), legs, strict=True)
     }
-    rows = _rows(kind, asked, values, groups, clusters, alpha, seed)
+    rows = _rows(kind, asked, values, groups, clusters, alpha, seed) if effort.described() else []
     word = next(iter(units.values())).word
     return Decision(
         kind=KIND,

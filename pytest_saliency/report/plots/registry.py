@@ -13,11 +13,11 @@ from pytest_saliency.report.plots.curves import curve_plots
 from pytest_saliency.report.plots.drift import drift_plots
 from pytest_saliency.report.plots.drops import advantage_plots
 from pytest_saliency.report.plots.forest import forest_plots
+from pytest_saliency.report.plots.groups import group_plots
 from pytest_saliency.report.plots.inside import inside_plots
 from pytest_saliency.report.plots.invariance import invariance_plots
 from pytest_saliency.report.plots.pasting import pasting_plots
 from pytest_saliency.report.plots.planted import planted_plots
-from pytest_saliency.report.plots.groups import group_plots
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.stable import stable_plots
 from pytest_saliency.report.plots.svg import plain

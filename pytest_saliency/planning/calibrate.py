@@ -1,0 +1,236 @@
+"""Limits that clean runs keep: what a further clean run would have to be allowed, so that it passes.
+
+Each run is one clean training (another seed), decided by the same check. A check passes where the bound of its measure
+lies inside the limit, so the limit proposed is a prediction bound for the bound of one run more. From m runs the most
+extreme bound seen is exceeded by the next with a chance of 1 / (m + 1) at most, whatever the distribution, if the runs
+are exchangeable: 19 runs give 95 %. With fewer, Student's prediction bound, mean + t sd sqrt(1 + 1/m), assumes that the
+bounds of runs are about normal; it is never taken to be less than the most extreme bound seen. Limits are rounded
+outwards. Each limit is for itself: a contract of many passes less often, unless the level is shared out among them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.errors import SaliencyError
+from pytest_saliency.planning.pilot import Asked
+from pytest_saliency.report.measured import key_of, limited, number
+
+Record = Mapping[str, Any]
+
+FEWEST = 3
+DIGITS = 2
+FREE = "most extreme of {m} runs, no distribution assumed"
+STUDENT = "Student's prediction bound from {m} runs, assumes normal bounds"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One limit. ``key`` as the contract writes it, ``name`` the measure (of a limit by measure), ``limit`` proposed.
+
+    ``bounds``: of the runs, in their order. ``problem``: why nothing is proposed.
+    """
+
+    key: str
+    name: str | None
+    side: str
+    declared: float
+    limit: float | None
+    bounds: tuple[float, ...]
+    estimates: tuple[float, ...]
+    rule: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What is proposed for one check; ``passes`` counts how many of the runs pass with all of it."""
+
+    check: str
+    kind: str
+    runs: int
+    proposals: tuple[Proposal, ...]
+    passes: int | None
+    why: str = ""
+
+
+def runs_needed(level: float) -> int:
+    """Return how many runs a statement without a distribution takes: m / (m + 1) is ``level`` at least."""
+    return math.ceil(level / (1.0 - level) - 1e-9)
+
+
+def count_limits(asked: Sequence[Asked]) -> int:
+    """Return how many limits there are to propose."""
+    return sum(len(_limits(one.records[0])) for one in asked if len(one.records) >= FEWEST)
+
+
+def calibrated(asked: Asked, level: float) -> Calibrated:
+    """Return limits for one check, each of them kept by a further clean run with a chance of ``level``."""
+    item, records = asked.item, asked.records
+    if not _limits_of(records):
+        if len(records) < FEWEST:
+            return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked))
+        return Calibrated(item.name, item.kind, len(records), (), None, "it has no limit that a run could propose")
+    if len(records) < FEWEST:
+        return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked))
+    proposals = _proposed(records, level)
+    again = [_again(asked, record, proposals) for record in records]
+    passes = None
+    if all(one is not None for one in again):
+        # A share of images beyond a limit depends on that limit, so its bounds are those at the limits just proposed.
+        second = _proposed([one for one in again if one is not None], level)
+        proposals = [new if new.bounds != old.bounds else old for old, new in zip(proposals, second, strict=True)]
+        final = [_again(asked, record, proposals) for record in records]
+        passes = sum(one is not None and one["decision"]["verdict"] == "PASS" for one in final)
+    return Calibrated(item.name, item.kind, len(records), tuple(proposals), passes)
+
+
+def _too_few(asked: Asked) -> str:
+    said = f"; {'; '.join(asked.missing[:3])}" if asked.missing else ""
+    return f"{len(asked.records)} of the runs can be used, {FEWEST} are needed at least{said}"
+
+
+def _limits_of(records: Sequence[Record]) -> list[tuple[str, str | None]]:
+    return _limits(records[0]) if records else []
+
+
+def _limits(record: Record) -> list[tuple[str, str | None]]:
+    """Return the keys of the limits that a record has a measure for; of limits by measure, with the measure's name."""
+    found: dict[tuple[str, str | None], None] = {}
+    for measure in limited(record):
+        place = _place(measure, record)
+        if place is not None:
+            found[place] = None
+    order = list(record["criterion"])
+    return sorted(found, key=lambda place: (order.index(place[0]), place[1] or ""))
+
+
+def _place(measure: Mapping[str, Any], record: Record) -> tuple[str, str | None] | None:
+    """Return where the limit of a measure is written: its key, and the measure's name in a limit by measure."""
+    key = key_of(measure, record)
+    name = str(measure["name"])
+    criterion = record["criterion"]
+    if key is None:
+        key = next((k for k in ("max_worsening", "max_gap") if k in criterion and name.startswith(KEYS[k])), None)
+    if key is None:
+        return None
+    if isinstance(criterion.get(key), Mapping):
+        inner = name.partition("[")[2].rstrip("]").partition("[")[0]
+        return (key, inner) if inner in criterion[key] else None
+    return key, None
+
+
+KEYS = {"max_worsening": "worsening[", "max_gap": "gap["}
+
+
+def _proposed(records: Sequence[Record], level: float) -> list[Proposal]:
+    made = []
+    for key, name in _limits(records[0]):
+        bounds, estimates, side, declared = [], [], "<=", math.nan
+        for record in records:
+            mine = [one for one in limited(record) if _place(one, record) == (key, name)]
+            values = [_bound(one) for one in mine]
+            side = str(mine[0]["side"]) if mine else side
+            declared = float(mine[0]["limit"]) if mine else declared
+            # Several columns under one limit (one a fill) must all keep it: the worst of them counts.
+            worst = (min if _below(side) else max)(values, default=math.nan)
+            bounds.append(worst)
+            estimates.append(
+                number(mine[values.index(worst)]["estimate"]) if mine and not math.isnan(worst) else math.nan
+            )
+        made.append(_proposal(key, name, side, declared, bounds, estimates, level))
+    return made
+
+
+def _below(side: str) -> bool:
+    """Tell whether a limit is one that measures must not fall below."""
+    return side in (">=", ">")
+
+
+def _bound(measure: Mapping[str, Any]) -> float:
+    """Return the bound that has to be inside the limit for PASS, whatever the verdict was."""
+    low, high = number(measure["interval"]["low"]), number(measure["interval"]["high"])
+    if measure["side"] == "abs<=":
+        return max(abs(low), abs(high))
+    return low if _below(str(measure["side"])) else high
+
+
+def _proposal(
+    key: str,
+    name: str | None,
+    side: str,
+    declared: float,
+    bounds: Sequence[float],
+    estimates: Sequence[float],
+    level: float,
+) -> Proposal:
+    shared: dict[str, Any] = {
+        "key": key,
+        "name": name,
+        "side": side,
+        "declared": declared,
+        "bounds": tuple(bounds),
+        "estimates": tuple(estimates),
+    }
+    if any(not math.isfinite(bound) for bound in bounds):
+        return Proposal(limit=None, rule="", problem="a run has no finite bound of it; use more images", **shared)
+    sign = -1.0 if _below(side) else 1.0
+    turned = sign * np.asarray(bounds, dtype=np.float64)
+    limit, rule = prediction_bound(turned, level)
+    return Proposal(limit=sign * rounded_up(limit, turned), rule=rule, **shared)
+
+
+def prediction_bound(values: np.ndarray[Any, np.dtype[np.float64]], level: float) -> tuple[float, str]:
+    """Return what one value more stays below with a chance of ``level``, and the rule in words."""
+    from scipy.special import stdtrit
+
+    m = int(values.size)
+    largest = float(np.max(values))
+    if m >= runs_needed(level):
+        return largest, FREE.format(m=m)
+    t = float(stdtrit(m - 1, level))
+    student = float(np.mean(values)) + t * float(np.std(values, ddof=1)) * math.sqrt(1.0 + 1.0 / m)
+    return max(student, largest), STUDENT.format(m=m)
+
+
+def rounded_up(value: float, values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return ``value`` rounded upwards to two digits of what it is or of how the runs differ, whichever is finer.
+
+    Always a little above, because a bound has to lie below its limit and not on it.
+    """
+    size = max(abs(value), 1e-6)
+    unit = 10.0 ** (math.floor(math.log10(size)) - DIGITS + 1)
+    up = math.ceil(value / unit + 1e-9) * unit
+    up = up if up > value else up + unit
+    return round(up, max(0, -math.floor(math.log10(unit))))
+
+
+def _again(asked: Asked, record: Record, proposals: Sequence[Proposal]) -> dict[str, Any] | None:
+    """Return the record decided with the proposed limits; None where it cannot be."""
+    from pydantic import ValidationError
+
+    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.decide.effort import bare
+
+    kind = KINDS[asked.item.kind]
+    values: dict[str, Any] = dict(asked.item.parameters)
+    for one in proposals:
+        if one.limit is None:
+            continue
+        if one.name is None:
+            values[one.key] = one.limit
+        else:
+            values[one.key] = {**values[one.key], one.name: one.limit}
+    try:
+        parameters = kind.parameters(**values)
+        with bare():
+            made = kind.decide(parameters, Numbers.of(record))
+    except (SaliencyError, ValidationError):
+        return None
+    return {**record, "criterion": parameters.model_dump(mode="json"), "decision": made.to_dict()}
