@@ -190,4 +190,42 @@ def avoids(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
     return {"mass_inside": np.asarray(found["mass_inside"])}
 
 
-SCORED = {"avoids": avoids, "class_sensitive": class_sensitive, "no_semantic_drift": no_semantic_drift}
+def planted_evidence(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``planted_evidence`` that the maps of its mosaics give."""
+    import numpy as np
+
+    from pytest_saliency.measure.planted import cell_shares
+
+    table = record["per_image"]
+    stored = _Stored.of(arrays["mosaic"], table["status"])
+    cells = int(record["criterion"]["cells"])
+    shares = cell_shares(stored.values, tuple(record["inputs"]["size"]), cells).numpy()
+    own = np.arange(cells) == np.asarray(table["cell"])[:, None]
+    return {
+        "own_share": np.where(stored.ok, shares.max(axis=1, initial=-1.0, where=own), np.nan),
+        "largest_other_share": np.where(stored.ok, shares.max(axis=1, initial=-1.0, where=~own), np.nan),
+    }
+
+
+def model_dependent(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the column of ``model_dependent`` that the trained model's maps give; no randomised one is stored."""
+    import numpy as np
+
+    from pytest_saliency.checks.model_dependent import chosen_of
+    from pytest_saliency.checks.randomised import floor
+
+    criterion = record["criterion"]
+    stored: Any = _Stored.of(arrays["top1"], record["per_image"]["status"])
+    chosen = chosen_of(len(stored.ok), int(criterion["images"]), int(record["seed"], 16))
+    column = np.full(len(stored.ok), np.nan)
+    column[chosen] = floor(stored, chosen, float(criterion["top_fraction"]), tuple(record["inputs"]["size"]))
+    return {"floor": column}
+
+
+SCORED = {
+    "avoids": avoids,
+    "class_sensitive": class_sensitive,
+    "model_dependent": model_dependent,
+    "no_semantic_drift": no_semantic_drift,
+    "planted_evidence": planted_evidence,
+}

@@ -11,12 +11,19 @@ import numpy as np
 from pytest_saliency.checks.numbers import floats
 from pytest_saliency.decide.tolerance import FEW, TOLERANCES, Tolerance, tolerance_of
 
-MEASURE_OF = {"self_agreement": "agreement", "other_image_agreement": "agreement"}
+MEASURE_OF = {
+    "self_agreement": "agreement",
+    "other_image_agreement": "agreement",
+    "own_share": "mass_inside",
+    "largest_other_share": "mass_inside",
+    "floor": "iou_drop",
+    "cell_drop": "log_odds_drop",
+}
 
 
 def tolerance_for(column: str, inputs: Mapping[str, Any]) -> Tolerance | None:
     """Return the tolerance of a column of a record; None for columns without one, which must be equal."""
-    name = "log_odds_drop" if column.startswith(("drops[", "drop_of_")) else MEASURE_OF.get(column, column)
+    name = "log_odds_drop" if column.startswith(("drop[", "drops[", "drop_of_")) else MEASURE_OF.get(column, column)
     if name not in TOLERANCES:
         return None
     region = inputs.get("region")

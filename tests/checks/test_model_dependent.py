@@ -28,6 +28,7 @@ from pytest_saliency.decide.randomised import telling
 from pytest_saliency.engine.cascade import from_the_top, stages_of
 from pytest_saliency.engine.reinitialise import reinitialised_copy
 from pytest_saliency.engine.runner import Runner
+from pytest_saliency.evidence.level2 import SCORED
 
 from .textured import Bank, textured_images
 
@@ -225,6 +226,10 @@ def test_blank_maps_are_undefined_and_never_nan(sound: Explained) -> None:
 def test_decided_again_from_its_numbers(edges: Result) -> None:
     numbers = Numbers.of(edges.to_record())
     assert KIND.decide(KIND.parameters(**edges.parameters), numbers).to_dict() == edges.decision.to_dict()
+    assert edges.maps is not None
+    (floor,) = SCORED["model_dependent"](edges.to_record(), edges.maps()).values()
+    said = [np.nan if value is None else value for value in edges.per_image["floor"]]
+    np.testing.assert_allclose(floor, said, atol=1e-7)
     more = KIND.parameters.from_keywords("x", {**edges.parameters, "stages": 7})
     less = KIND.parameters.from_keywords("x", {**edges.parameters, "stages": 0})
     assert more.criterion == less.criterion, "what is only read draws no other models"

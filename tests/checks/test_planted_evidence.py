@@ -27,6 +27,7 @@ from pytest_saliency.checks.mosaics import planned
 from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.engine.mosaics import joined, without_own
+from pytest_saliency.evidence.level2 import SCORED
 from pytest_saliency.measure.planted import cell_shares
 
 from .textured import Bank, textured_images
@@ -275,8 +276,12 @@ def test_preprocess_is_applied_once_to_the_images_and_the_mosaic_is_only_normali
     assert made.verdict is Verdict.PASS
 
 
-def test_decided_again_from_its_numbers_and_counted(sound: Explained) -> None:
+def test_decided_again_from_its_numbers_measured_again_from_its_maps_and_counted(sound: Explained) -> None:
     made = run(sound, method="gradcam")
+    assert made.maps is not None
+    again = SCORED["planted_evidence"](made.to_record(), made.maps())
+    for column, values in again.items():
+        np.testing.assert_allclose(values, made.per_image[column], atol=1e-7)
     numbers = Numbers.of(made.to_record())
     assert KIND.decide(KIND.parameters(**made.parameters), numbers).to_dict() == made.decision.to_dict()
     assert made.execution["planned_images"] == 2 * len(made.per_image["id"])
