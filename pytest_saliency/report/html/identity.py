@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_saliency.report.html.models import LISTED
 from pytest_saliency.report.html.text import amount, setting, words
 
 Record = Mapping[str, Any]
@@ -32,7 +33,18 @@ def subject_views(record: Record) -> list[dict[str, Any]]:
     """Return each model with everything that identifies it; the model before stands before the one after."""
     subjects = record.get("subjects") or {}
     order = [role for role in ROLES if role in subjects] + sorted(set(subjects) - set(ROLES))
-    return [{"role": role, "rows": _subject(subjects[role])} for role in order]
+    views = [{"role": role, "rows": _subject(subjects[role])} for role in order if role.partition(".")[0] not in LISTED]
+    return views + [{"role": kind, "rows": rows} for kind in LISTED if (rows := _listed(subjects, kind))]
+
+
+def _listed(subjects: Mapping[str, Any], kind: str) -> Rows:
+    """Return a row for each model of a list, in its order: what it is called and its digest."""
+    found = {role: one for role, one in subjects.items() if role.startswith(f"{kind}.")}
+    order = sorted(found, key=lambda role: (len(role), role))
+    return [
+        (str(found[role].get("name")), str(found[role].get("weights_sha256") or found[role].get("state_sha256")))
+        for role in order
+    ]
 
 
 def _subject(subject: Mapping[str, Any]) -> Rows:

@@ -12,6 +12,8 @@ TESTED = "Model under test"
 COMPARED = "Compared with"
 TITLES = {"model": TESTED, "after": TESTED, "before": COMPARED}
 """What a model is by its role in a check."""
+LISTED = ("nulls", "checkpoints")
+"""Models of which a check may have many, and of which none is under test."""
 
 
 def model_rows(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
@@ -23,6 +25,8 @@ def model_rows(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
     found: dict[tuple[str, str, str], set[str]] = {}
     for record in records:
         for role, subject in (record.get("subjects") or {}).items():
+            if role.partition(".")[0] in LISTED:  # with the check that looked at them
+                continue
             key = TITLES.get(role, f"Model {role}"), *_digest(subject)
             found.setdefault(key, set()).add(name(subject.get("name")))
     rows = [(what, ", ".join(sorted(names)), of, digest) for (what, of, digest), names in found.items()]
