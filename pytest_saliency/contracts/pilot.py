@@ -1,0 +1,178 @@
+"""A pilot: two checkpoints and a folder of images run through the default contract, to see what limits they allow.
+
+The contract that comes of it was read by the parser, and run on the pilot's own models, before anybody sees it: a check
+that the pilot itself does not pass is left out, and the contract says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.contracts.contract import parse_contract
+from pytest_saliency.contracts.drafting import Head, contract_text
+from pytest_saliency.contracts.imports import make_importable
+from pytest_saliency.contracts.proposal import DRAFTS, FEW, Draft, Proposed, needed, propose, with_usual
+from pytest_saliency.contracts.sources import Place, make_cases, make_subject
+from pytest_saliency.contracts.weights import WeightsError
+from pytest_saliency.decide.verdict import Verdict
+from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
+
+if TYPE_CHECKING:
+    from pytest_saliency.checks.result import Result
+    from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.explained import Explained
+
+SMALLEST = 40
+"""Images with which hardly any check of the default contract could be decided are not worth a pilot."""
+FAR = 0.5
+"""A mean IoU drop beyond this is more than fine-tuning usually brings about."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot gives: the text of a contract, and what it holds of the pilot's models by check."""
+
+    text: str
+    results: Mapping[str, Result]
+    left_out: Mapping[str, str]
+
+
+def run_pilot(head: Head, root: Path, device: str, say: Say) -> Pilot:
+    """Run the default contract on the models and images that ``head`` names, and propose limits.
+
+    ``root`` is where code named by ``module:function`` may live, beside the contract's folder.
+
+    Raises
+    ------
+    SaliencyError
+        Weights that cannot be read or do not fit, classes that are not those of the model, too few images, a model
+        or method that fails; one sentence.
+    """
+    stub = parse_contract(contract_text(head, (), {}).encode(), head.path)
+    place = Place(folder=head.path.parent, root=root, allow_python=True, fixtures={})
+    forget = make_importable(place.folders)
+    try:
+        assert stub.cases is not None
+        cases = _cases(stub.cases, place, head)
+        explained = {}
+        for name in ("before", "after"):
+            explained[name] = _explained(name, stub.models[name], place, cases, device)
+            _refuse_other_classes(name, explained[name], cases, head)
+            right, layer = explained[name].correct, explained[name].layer.name
+            say(f"{name}: {right.sum()} of {len(cases)} images right ({right.mean():.0%}), layer {layer}")
+        return _proposed(head, explained, say)
+    finally:
+        forget()
+
+
+def _cases(spec: Any, place: Place, head: Head) -> Cases:
+    cases = make_cases(spec, place)
+    if len(cases) < SMALLEST:
+        raise CasesError(
+            f"image folder {head.data} has {len(cases)} images; a pilot needs {SMALLEST} at least, and about 300 to say"
+            " anything definite. Add images, or write a contract by hand (pytest-saliency init FOLDER)."
+        )
+    return cases
+
+
+def _explained(name: str, spec: Any, place: Place, cases: Cases, device: str) -> Explained:
+    from pytest_saliency.engine.explained import explain
+
+    try:
+        subject = make_subject(name, spec, place, cases.class_names, ())
+        made = explain(subject, cases, device=device)
+        _ = made.logits
+    except WeightsError as error:
+        classes = len(cases.class_names or ())
+        hint = ""
+        if "of another shape" in str(error):
+            hint = (
+                f" The image folder has {classes} class folders; if the model has another number of outputs, say so"
+                " with --classes, and give a folder with as many."
+            )
+        raise WeightsError(f"{error}{hint}") from error
+    return made
+
+
+def _refuse_other_classes(name: str, one: Explained, cases: Cases, head: Head) -> None:
+    outputs, folders = int(one.logits.shape[1]), len(cases.class_names or ())
+    if outputs != folders:
+        raise SubjectError(
+            f"model '{name}' has {outputs} outputs, but image folder {head.data} has {folders} class folders"
+            f" ({', '.join((cases.class_names or ())[:5])}{', ...' if folders > 5 else ''}). Their order and number"
+            " must be those of the model's outputs; give the folder that the model was trained for."
+        )
+
+
+def _proposed(head: Head, explained: Mapping[str, Explained], say: Say) -> Pilot:
+    drafts = tuple(one for one in DRAFTS if one.kind in KINDS)
+    limits = sum(len(one.asked) for one in (*drafts, FEW))
+    checks: list[Proposed] = []
+    left: dict[str, str] = {}
+    drift = None
+    for draft in drafts:
+        found = _tried(draft, draft.loosest, explained)
+        if isinstance(found, str):
+            left[draft.id] = found
+            continue
+        drift = found if draft.kind == FEW.kind else drift
+        _taken(propose(draft, [found.decision], limits), draft, found, checks, left)
+    if drift is not None:
+        few = with_usual([drift.per_image])
+        found = _tried(few, few.loosest, explained)
+        if isinstance(found, str):
+            left[few.id] = found
+        else:
+            _taken(propose(few, [found.decision], limits), few, found, checks, left)
+    results: dict[str, Result] = {}
+    for one in tuple(checks):
+        found = _tried(one.draft, one.parameters, explained)
+        if isinstance(found, str) or found.verdict is not Verdict.PASS:
+            checks.remove(one)
+            left[one.draft.id] = found if isinstance(found, str) else found.headline
+        else:
+            results[one.draft.id] = found
+            say(f"{one.draft.id}: {found.headline}")
+    for name, why in left.items():
+        say(f"left out: {name}: {why}")
+    if not checks:
+        raise SaliencyError(
+            "no check of the default contract holds for these two models, so there is nothing to propose. Look at the"
+            " sentences above: they say what each check found."
+        )
+    if drift is not None and drift.measures["iou_drop"].estimate > FAR:
+        say(
+            "the evidence moved far between these two models (mean IoU drop"
+            f" {drift.measures['iou_drop'].estimate:.2f}); limits that allow this would allow a model that reads"
+            " something else. Take them only if you know that this fine-tuning is clean."
+        )
+    notes = {one.draft.id: needed(one, results[one.draft.id].decision) for one in checks}
+    text = contract_text(head, checks, left, notes)
+    parse_contract(text.encode(), head.path)
+    return Pilot(text, results, left)
+
+
+def _taken(
+    proposed: Proposed | None, draft: Draft, found: Result, checks: list[Proposed], left: dict[str, str]
+) -> None:
+    if proposed is None:
+        left[draft.id] = found.headline
+    else:
+        checks.append(proposed)
+
+
+def _tried(draft: Draft, parameters: Mapping[str, Any], explained: Mapping[str, Explained]) -> Result | str:
+    """Return the result of a check, or the sentence that says why there is none."""
+    kind = KINDS[draft.kind]
+    try:
+        return kind.run(
+            {role: explained[name] for role, name in draft.roles.items()}, kind.parameters(**parameters), draft.id
+        )
+    except SaliencyError as error:
+        return first_line(error)
