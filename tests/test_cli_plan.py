@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from fixtures.records import sample_document, sample_record
 from pytest_saliency.cli import main
 from pytest_saliency.decide import rates
-from pytest_saliency.planning.calibrate import prediction_bound, rounded_up, runs_needed
 from pytest_saliency.errors import SaliencyError
+from pytest_saliency.planning.calibrate import prediction_bound, rounded_up, runs_needed
 from pytest_saliency.records.runfile import write_run
 
 CONTRACT = """\

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,18 @@ def calibrated(asked: Asked, level: float) -> Calibrated:
     if all(one is not None for one in again):
         # A share of images beyond a limit depends on that limit, so its bounds are those at the limits just proposed.
         second = _proposed([one for one in again if one is not None], level)
-        proposals = [new if new.bounds != old.bounds else old for old, new in zip(proposals, second, strict=True)]
+        renewed = {(one.key, one.name): one for one in second}
+        proposals = [_renewed(one, renewed.get((one.key, one.name))) for one in proposals]
         final = [_again(asked, record, proposals) for record in records]
         passes = sum(one is not None and one["decision"]["verdict"] == "PASS" for one in final)
     return Calibrated(item.name, item.kind, len(records), tuple(proposals), passes)
+
+
+def _renewed(old: Proposal, new: Proposal | None) -> Proposal:
+    """Return the proposal whose bounds were taken at the limits that are proposed."""
+    if new is None or new.limit is None or new.bounds == old.bounds:
+        return old
+    return replace(new, declared=old.declared)
 
 
 def _too_few(asked: Asked) -> str:
@@ -107,7 +115,7 @@ def _limits(record: Record) -> list[tuple[str, str | None]]:
         place = _place(measure, record)
         if place is not None:
             found[place] = None
-    order = list(record["criterion"])
+    order = list(KINDS[str(record["kind"])].parameters.model_fields)
     return sorted(found, key=lambda place: (order.index(place[0]), place[1] or ""))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
@@ -256,9 +256,7 @@ def _by_formula(asked: Asked, pilot: Pilot, now: Decision | None, shared: dict[s
         if margin <= 0.0:
             beyond.append(f"{measure.title} {measure.estimate:.3g}, limit {measure.limit:g}")
             continue
-        z = float(ndtri(1.0 - now.alpha))
-        scaled = gap * (z + float(ndtri(power))) / (z + float(ndtri(POWER)))
-        needed = max(needed, math.ceil(now.n * (scaled / margin) ** 2))
+        needed = max(needed, _scaled(now.n, gap / margin, now.alpha, power))
     if beyond:
         why = f"the limit lies beyond what the pilot measured ({'; '.join(beyond)}); no number of images will do"
         return Need(item.name, item.kind, NEVER, why, **shared)
@@ -267,3 +265,18 @@ def _by_formula(asked: Asked, pilot: Pilot, now: Decision | None, shared: dict[s
     return Need(
         item.name, item.kind, PLANNED, "", n=n, cases=cases, how="scaled from the pilot's standard error", **shared
     )
+
+
+def _scaled(n: int, ratio: float, alpha: float, power: float) -> int:
+    """Return at which size a gap that is ``ratio`` times the room to the limit at ``n`` would be as large as it.
+
+    Standard errors shrink with the root of n; Student's quantile stands in for what a small sample costs beside.
+    """
+    wanted = float(ndtri(1.0 - alpha)) + float(ndtri(POWER))
+    most = 3
+    while most < LARGEST * 100:
+        factor = (float(stdtrit(most - 1, 1.0 - alpha)) + float(ndtri(power))) / wanted
+        if most >= n * (ratio * factor) ** 2:
+            return most
+        most = max(most + 1, math.ceil(most * 1.02))
+    return most
