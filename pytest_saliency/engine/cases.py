@@ -228,8 +228,9 @@ class Cases:
             raise CasesError(f"image '{case}' has no mask, because the cases of {self.source} have none. {NEEDED}")
         made = self.masks[index].load(case)
         image = self.images[index]
-        size = image.size(case) if isinstance(image, FileImage) else tuple(self.image(index).shape[1:])
-        same_size(case, tuple(made.shape), size)
+        if not isinstance(image, ArrayImage):  # masks of arrays were held against their images when they were given
+            size = image.size(case) if isinstance(image, FileImage) else tuple(self.image(index).shape[1:])
+            same_size(case, tuple(made.shape), size)
         return made
 
     def class_name(self, label: int) -> str:

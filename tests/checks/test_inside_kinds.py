@@ -242,8 +242,6 @@ def test_a_region_is_the_same_after_json() -> None:
 
 
 def test_a_box_is_for_images_only() -> None:
-    from pytest_saliency.checks.avoids import Border, Box, weights_of
-
     with pytest.raises(CriterionError, match="3 spatial dimensions; give masks or a border"):
         weights_of(Box(box=(0.0, 0.0, 0.5, 0.5)), (4, 4, 4))
     assert weights_of(Border(border=0.25), (4, 4, 4)).sum() == 64 - 8
