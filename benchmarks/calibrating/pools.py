@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class Pool:
     """``sample(rng, draws, n)`` gives (draws, n) numbers with this ``mean``.
 
     ``claimed``: whether decisions on means without a range are said to hold there. ``rare``: the share of its numbers
-    without which a sample says nothing of where the mean is.
+    without which a sample says nothing of where the mean is. ``claimed_from``: the n from which on it is claimed.
     """
 
     name: str
@@ -26,10 +26,16 @@ class Pool:
     sample: Sampler
     claimed: bool = True
     rare: float | None = None
+    claimed_from: int = 0
+
+    def claimed_at(self, n: int) -> bool:
+        """Return whether the decision is said to hold with n images: not where a sample may say nothing."""
+        nothing = 0.0 if self.rare is None else (1.0 - self.rare) ** n
+        return self.claimed and n >= self.claimed_from and nothing <= 0.05
 
     def mirrored(self) -> Pool:
         """Return the pool with every number's sign turned."""
-        return Pool(f"-{self.name}", -self.mean, lambda rng, r, n: -self.sample(rng, r, n), self.claimed, self.rare)
+        return replace(self, name=f"-{self.name}", mean=-self.mean, sample=lambda *asked: -self.sample(*asked))
 
 
 def beta(a: float, b: float) -> Pool:
@@ -78,6 +84,15 @@ def lognormal(sigma: float, claimed: bool = True) -> Pool:
     return Pool(f"lognormal(sigma {sigma:g})", math.exp(0.5 * sigma**2), sample, claimed)
 
 
+def noisy(pool: Pool, sd: float, claimed_from: int = 0) -> Pool:
+    """Return the numbers of ``pool`` with normal noise added."""
+
+    def sample(rng: np.random.Generator, r: int, n: int) -> Floats:
+        return pool.sample(rng, r, n) + sd * rng.standard_normal((r, n))
+
+    return Pool(f"{pool.name} + noise (sd {sd:g})", pool.mean, sample, pool.claimed, pool.rare, claimed_from)
+
+
 def far_few(share: float, away: float) -> Pool:
     """Return standard normal numbers, of which a ``share`` lies ``away`` further up."""
 
@@ -98,6 +113,9 @@ SKEWED = (
     Pool("gamma(1/2)", 0.5, lambda rng, r, n: rng.standard_gamma(0.5, (r, n))),
     lognormal(0.5),
     lognormal(1.0),
+    noisy(lognormal(1.0), 0.25),
+    noisy(lognormal(1.0), 0.5, claimed_from=50),
+    noisy(lognormal(1.0), 1.0, claimed_from=50),
     two_point(0.2),
     lognormal(1.5, claimed=False),
     far_few(0.05, 5.0),

@@ -24,15 +24,13 @@ SURE = 0.05
 class Wrong:
     """What one simulation found: how many of ``draws`` samples were decided wrongly, each way.
 
-    None where the limit of that side is another one. ``claimed``: whether the decision is said to hold there.
-    ``least``: the probability that a sample shows nothing of what it should, below which no decision can be.
+    None where that side cannot be wrong. ``claimed``: whether the decision is said to hold there.
     """
 
     passed: int | None
     failed: int | None
     draws: int
     claimed: bool = True
-    least: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,7 @@ def simulated(pool: Pool) -> Case:
             values = pool.sample(rng, size, n) - pool.mean
             passed += int(rejected_less(values, rng).sum())
             failed += int(rejected_less(-values, rng).sum())
-        nothing = 0.0 if pool.rare is None else (1.0 - pool.rare) ** n
-        return Wrong(passed, failed, draws, pool.claimed and nothing <= ALPHA, nothing)
+        return Wrong(passed, failed, draws, pool.claimed_at(n))
 
     return Case("mean without a range", pool.name, run)
 

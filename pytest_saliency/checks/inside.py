@@ -100,7 +100,7 @@ def readouts_of(numbers: Numbers) -> dict[str, object]:
     A map spread evenly over its image has as much of its mass inside as the region covers.
     """
     shares, mass = numbers.column("region_share"), numbers.column("mass_inside")
-    known = ~np.isnan(mass)
+    known = np.isfinite(mass) & np.isfinite(shares)
     if not known.any():
         return {"chance": None, "mass_beyond_chance": None}
     return {

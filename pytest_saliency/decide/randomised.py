@@ -37,4 +37,5 @@ def telling(similarity: FloatArray, floor: FloatArray, max_excess: float) -> Flo
     Where all images have nearly the same map, the floor is near 1, and a map that ignores the model exceeds it by
     nothing: such an image cannot speak for the method.
     """
-    return np.where(1.0 - floor > max_excess, similarity - floor, np.nan)
+    with np.errstate(invalid="ignore"):  # infinite numbers are told of by whoever decides
+        return np.where(1.0 - floor > max_excess, similarity - floor, np.nan)

@@ -62,7 +62,7 @@ class SwapBlock:
             row, column = (int(place) for place in np.argwhere(needed & ~np.isfinite(drops))[0])
             raise CriterionError(
                 f"the score drop of image number {self.rows[row] + 1} without the region of image number"
-                f" {self.rows[column] + 1} is {drops[row, column]:g}; check the model's logits for NaN and infinity."
+                f" {self.rows[column] + 1} is not a finite number; check the model's logits."
             )
 
     def with_own(self, side: Literal["worst", "best"], margin: float = 0.0) -> FloatArray:

@@ -41,11 +41,14 @@ def test_many_numbers_with_a_mean_far_away_are_sure() -> None:
 
 def test_room_is_left_beyond_the_longer_tail_only() -> None:
     values = np.array([0.0, 1.0, 2.0, 3.0, 9.0, 2.0])
-    # median 2: the upper tail is 7 long, the lower one 2; 1 + 30 / 6 = 6.
+    # median 2: the upper tail is 7 long, the lower one 2; 1 + 50 / 6.
     one = unseen_tail(values)
-    assert (one.scale * one.above, one.scale * one.below) == (pytest.approx(2.0 + 6.0 * 5.0), pytest.approx(2.0))
+    assert (one.scale * one.above, one.scale * one.below) == (pytest.approx(2.0 + 280.0 / 6.0), pytest.approx(2.0))
     mirror = unseen_tail(-values)
-    assert (mirror.scale * mirror.below, mirror.scale * mirror.above) == (pytest.approx(-32.0), pytest.approx(-2.0))
+    assert (mirror.scale * mirror.below, mirror.scale * mirror.above) == (
+        pytest.approx(-2.0 - 280.0 / 6.0),
+        pytest.approx(-2.0),
+    )
     even = unseen_tail(np.array([-1.0, 0.0, 1.0]))
     assert even.above == even.below == 0.0
 
