@@ -375,3 +375,69 @@ def test_a_pass_over_changed_images_is_kept_between_runs(few: Planted, tmp_path:
     # What is found is believed after a sample of 32 was computed again.
     assert made[0][1] == COUNT * 4 // 4
     assert made[1][1] == 32 // 4
+
+
+class Volumes(torch.nn.Module):
+    """The mean of each of two channels of a volume."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = torch.nn.Conv3d(2, 2, 1, bias=False)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.eye(2).reshape(2, 2, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.features(x) - 0.3).mean((2, 3, 4)) * 9.0
+
+
+def test_volumes_are_changed_slice_by_slice() -> None:
+    volumes = torch.full((12, 2, 4, 10, 12), 0.1)
+    for i, volume in enumerate(volumes):
+        volume[i % 2, 1 + i % 3, 3 : 5 + i % 2, 4:7] = 0.9
+    cases = Cases.from_arrays(volumes, [i % 2 for i in range(12)])
+    one = explain(Subject(Volumes(), layer="features"), cases, device="cpu")
+    families = ("brightness", "jpeg", "shift", "flip")
+    result = run(one, perturbations=families, min_agreement=0.5, top_fraction=0.01, search=True)
+    seen: Any = result.decision.readouts["families"]
+    assert all(seen[family]["mean"] == pytest.approx(1.0, abs=0.05) for family in ("brightness", "shift", "flip"))
+
+
+@pytest.mark.parametrize("preprocess", [{"resize": 40, "center_crop": 32, "channels": 1}, None])
+def test_changes_are_made_behind_resize_and_crop(few: Planted, preprocess: dict[str, Any] | None) -> None:
+    from pytest_saliency.engine.perturbed import explain_changed
+
+    images: list[Tensor] = list(few.images[:8])
+    if preprocess is not None:
+        images = [torch.nn.functional.pad(image, (0, i, 0, 3)).expand(3, -1, -1) for i, image in enumerate(images)]
+    cases = Cases.from_arrays(images, few.labels[:8])
+    subject = Subject(MatchedFilters(), layer="features", preprocess=preprocess)
+    one = explain(subject, cases, device="cpu", batch_size=3)
+    change = Perturbation.of("shift", x=0, y=0)
+    made = explain_changed(one, "gradcam", [(i, change) for i in (1, 1, 6)], "stable")
+    torch.testing.assert_close(made.maps.values, one.maps("gradcam").values[[1, 1, 6]], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(made.predicted, one.predicted[[1, 1, 6]])
+    assert len(set(made.maps.ids)) == 3
+    brighter = Perturbation.of("brightness", by=0.05)
+    moved = explain_changed(one, "gradcam", [(6, brighter)], "stable", few=True)
+    by_hand = Cases.from_arrays(brighter.apply(one.pixels(6))[None], few.labels[6:7])
+    alone = explain(Subject(MatchedFilters(), layer="features"), by_hand, device="cpu")
+    torch.testing.assert_close(moved.maps.values, alone.maps("gradcam").values, rtol=0, atol=1e-6)
+
+
+def test_an_image_that_cannot_be_explained_is_named_with_its_change(few: Planted) -> None:
+    from pytest_saliency.engine.perturbed import explain_changed
+    from pytest_saliency.errors import SubjectError
+
+    class Overflowing(MatchedFilters):
+        def forward(self, x: Tensor) -> Tensor:
+            scores = super().forward(x)
+            return scores + torch.where(x.amax((1, 2, 3)) > 0.95, torch.inf, 0.0).reshape(-1, 1)
+
+    one = explained_by(Overflowing(), few)
+    with pytest.raises(SubjectError, match=r"'case-0004 \(brightness \+0.1, change 2\)'"):
+        explain_changed(
+            one,
+            "gradcam",
+            [(3, Perturbation.of("brightness", by=0.01)), (4, Perturbation.of("brightness", by=0.1))],
+            "stable",
+        )
