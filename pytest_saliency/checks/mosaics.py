@@ -81,6 +81,7 @@ def explain_mosaics(
     ``auto`` is ``double`` where the model accepts images of that size, else ``input``.
     """
     subject = after_geometry(explained.subject)
+    subject.layer = explained.layer.name  # "auto" could find another one in larger images
 
     def at(scale: Scale) -> Explained:
         cases = mosaic_cases(explained.cases, explained.subject.preprocess, mosaics, scale)

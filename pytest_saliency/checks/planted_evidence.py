@@ -119,7 +119,7 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     def caption(i: int) -> list[str]:
         return [
             one.cases.ids[kept.indices[i]],
-            f"{one.cases.class_name(one.cases.labels[kept.indices[i]])} in cell {own[i] + 1}",
+            f"{one.cases.class_name(one.cases.labels[kept.indices[i]])} in {_place(int(own[i]), parameters.cells)}",
             f"{100.0 * own_share[i]:.0f} % in its cell" if usable[i] else str(maps.status[rows[i]]),
         ]
 
@@ -147,6 +147,12 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     )
 
 
+def _place(cell: int, cells: int) -> str:
+    """Return where a cell is: "row 1, column 2"."""
+    row, column = divmod(cell, {4: 2, 9: 3}[cells])
+    return f"row {row + 1}, column {column + 1}"
+
+
 def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record: over the images that the model sees in their mosaics."""
     import numpy as np
@@ -168,7 +174,10 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
         )
     clusters = numbers.clusters()
     cells = np.asarray(numbers.per_image["cell"])
-    by_cell = {str(cell + 1): mean_of(defined(share[seen & (cells == cell)])) for cell in range(parameters.cells)}
+    by_cell = {
+        _place(cell, parameters.cells): mean_of(defined(share[seen & (cells == cell)]))
+        for cell in range(parameters.cells)
+    }
     usable = seen & ~np.isnan(share)
     made = limits.decide(
         QUESTION,

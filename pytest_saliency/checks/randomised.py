@@ -53,7 +53,7 @@ class Compared:
     first
         (n, *grid) maps of the first model whose parameters are all drawn anew, to be looked at.
     planned, images
-        How many images all randomised models explain, and how many of them went through a model in this run.
+        How many images all randomised models explain, and how many went through a model for these numbers.
     """
 
     similarity: Floats
@@ -93,11 +93,10 @@ def compare(
         order = from_the_top(one.runner, load_pixels(cases, [0], one.runner.subject.preprocess), KIND)
     parts = [*((part, STAGE_SEEDS) for part in stages_of(order, stages)), (order, seeds)]
     planned = len(rows) * sum(count for _, count in parts)
-    scored = 0
 
     def make() -> dict[str, NDArray[Any]]:
-        nonlocal scored
         made: dict[str, NDArray[Any]] = {}
+        scored = 0
         report, done = one.report("randomised models"), 0
         with one.stage("randomised models") as cost:
             for number, (part, count) in enumerate(parts):
@@ -116,7 +115,7 @@ def compare(
                     if only is None and draw == 0:
                         made["first"] = other.values.numpy()
                 made[f"similarity/{number}"], made[f"unusable/{number}"] = similar, unusable
-        return made
+        return {**made, "images": np.asarray(scored, dtype=np.int64)}
 
     what = _identifying(method, maps, rows, parts, fraction, seed)
     found = make() if what is None else one.remember(KIND, what, make)
@@ -127,7 +126,7 @@ def compare(
         told=[_stage(part, found[f"similarity/{number}"]) for number, (part, _) in enumerate(parts)],
         first=torch.from_numpy(found["first"]),
         planned=planned,
-        images=scored,
+        images=int(found["images"]),
     )
 
 

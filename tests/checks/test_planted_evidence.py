@@ -231,6 +231,26 @@ def test_a_model_that_looks_at_a_fixed_place_cannot_pass() -> None:
     assert "does not rest on the planted cell" in made.headline
 
 
+class Pooled(Bank):
+    """A second layer whose grid is 1x1 on an image and 2x2 on a mosaic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = nn.AvgPool2d(33, stride=31, ceil_mode=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.late(self.features(self.filters(x))).mean((2, 3)))
+        return logits
+
+
+def test_the_layer_is_the_one_under_test_also_where_a_mosaic_has_a_later_one() -> None:
+    images, labels = textured_images(40)
+    found = explain(Subject(Pooled()), Cases.from_arrays(images, labels), device="cpu")
+    made = run(found, method="gradcam", min_share=0.3)
+    assert found.layer.name == "features"
+    assert made.numbers.inputs["grid"] == [65, 65]
+
+
 def test_bad_input_is_told_in_a_sentence(sound: Explained) -> None:
     images, labels = textured_images(8)
     with pytest.raises(SaliencyError, match="by chance with 4 cells"):

@@ -64,7 +64,7 @@ def test_mosaics(pytester: pytest.Pytester, write: Write) -> None:
     assert found["mosaics[centre]"]["verdict"] == "FAIL"
     page = (pytester.path / "report.html").read_text(encoding="utf-8")
     assert "Share of the map in the cell of its class" in page
-    assert "in cell" in page
+    assert "in row 1, column 2" in page
 
 
 def test_randomised_models(pytester: pytest.Pytester, write: Write) -> None:

@@ -31,6 +31,18 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "reference": "Change of the reference",
         "p_rank": "p of the rank",
         "as_bad": "nulls at least as bad",
+        "cascade": "Drawn anew from the top layer down",
+        "down_to": "down to",
+        "floor": "IoU with other images' maps",
+        "similarity": "IoU with randomised models' maps",
+        "unusable_draws": "Share of randomised models' maps that show nothing",
+        "chance": "What chance gives",
+        "scale": "Size of the mosaics",
+        "most_in_own_cell": "Images with more of the map in their cell than in any other",
+        "own_share_by_cell": "Mean share in the own cell, by its place",
+        "own_share_of_all_images": "Mean share in the own cell, also where the model does not see the class",
+        "drop": "Mean drop by the own region (log-odds)",
+        "drop_of_controls": "Mean drop by the region of each control (log-odds)",
         "sd": "standard deviation",
     }
 )
