@@ -223,6 +223,31 @@ def test_blank_maps_are_undefined_and_never_nan(sound: Explained) -> None:
     assert made.decision.undefined_share == 1.0
 
 
+class Gated(Bank):
+    """Its scores pass a gate that is open when trained, and shut for about half of the seeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(1, 1)
+        with torch.no_grad():
+            self.gate.weight.fill_(1e-9)
+            self.gate.bias.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = super().forward(x) * torch.relu(self.gate(torch.zeros(1, 1)))
+        return logits
+
+
+def test_a_randomised_model_that_nothing_reaches_shows_nothing() -> None:
+    images, labels = textured_images(12)
+    found = explain(Subject(Gated(), layer="features"), Cases.from_arrays(images, labels), device="cpu")
+    made = run(found, method="gradcam", keep="all", **SMALL)
+    unusable = made.per_image["unusable_draws"]
+    assert 0.1 < np.mean(unusable) < 0.9
+    assert any("nothing in common with the trained model's" in note for note in made.decision.notes)
+    assert None not in made.per_image["similarity"]
+
+
 def test_decided_again_from_its_numbers(edges: Result) -> None:
     numbers = Numbers.of(edges.to_record())
     assert KIND.decide(KIND.parameters(**edges.parameters), numbers).to_dict() == edges.decision.to_dict()
