@@ -13,7 +13,7 @@ MeasureDict = Mapping[str, Any]
 
 OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<=", "abs<=": ">"}
 NEAR_LIMIT = "(near the limit)"
-STATISTICS = ("mean ", "median ", "share ")
+STATISTICS = ("mean ", "median ", "share ", "largest ")
 
 
 def measures_of(record: Record) -> dict[str, MeasureDict]:
