@@ -36,6 +36,8 @@ from planting.store import Run, Store
 from planting.tables import checks_table, failures_table, listed, summary
 from planting.work import Plan, Workshop
 
+from pytest_saliency.decide.decision import plain
+
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -84,7 +86,7 @@ def row_of(run: Run, shop: Workshop, contract: Ruled) -> dict[str, Any]:
         "key": run.key,
         "effect": shop.effect(run),
         "checks": {
-            one.check: {"verdict": one.verdict, "headline": one.headline, "measures": dict(one.measures)}
+            one.check: {"verdict": one.verdict, "headline": one.headline, "measures": plain(one.measures)}
             for one in said
         },
     }

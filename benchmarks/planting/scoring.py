@@ -20,6 +20,7 @@ from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.contracts.proposal import Draft
 from pytest_saliency.decide.decision import Decision
+from pytest_saliency.decide.effort import bare
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.errors import SaliencyError
@@ -69,7 +70,8 @@ def numbers_of(explained: Mapping[str, Explained], draft: Draft) -> dict[str, An
     try:
         kind = KINDS[draft.kind]
         parameters = kind.parameters(**draft.loosest)
-        result = kind.run({role: explained[name] for role, name in draft.roles.items()}, parameters, draft.id)
+        with bare():
+            result = kind.run({role: explained[name] for role, name in draft.roles.items()}, parameters, draft.id)
     except SaliencyError as error:
         return {"error": str(error)}
     return asdict(result.numbers)
@@ -81,7 +83,8 @@ def decided(draft: Draft, parameters: Mapping[str, Any], numbers: Mapping[str, A
         return Outcome(draft.id, "ERROR", str(numbers["error"]), {}), None
     kind = KINDS[draft.kind]
     try:
-        made = kind.decide(kind.parameters(**parameters), Numbers(**numbers))
+        with bare():
+            made = kind.decide(kind.parameters(**parameters), Numbers(**numbers))
     except SaliencyError as error:
         return Outcome(draft.id, "ERROR", str(error), {}), None
     measures = {name: (one.estimate, one.interval.low, one.interval.high) for name, one in made.measures.items()}

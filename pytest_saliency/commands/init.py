@@ -202,6 +202,6 @@ def _proposal(head: Head, device: str) -> None:
         )
     click.echo(
         f"\nNext:\n  1. pytest {head.path}\n"
-        "  2. fine-tune cleanly with other seeds, and take limits from pytest-saliency calibrate: one pilot does not tell"
-        " how far clean models differ"
+        "  2. fine-tune cleanly with other seeds, and take limits from pytest-saliency calibrate: one pilot does not"
+        " tell how far clean models differ"
     )

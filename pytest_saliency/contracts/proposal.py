@@ -181,6 +181,8 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
     """
     from pytest_saliency.decide.verdict import Verdict
 
+    if not pilots:
+        return None
     if not draft.asked:
         return Proposed(draft, draft.fixed) if all(one.verdict is Verdict.PASS for one in pilots) else None
     values, comments = dict(draft.fixed), {}
