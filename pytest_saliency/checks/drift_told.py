@@ -135,6 +135,26 @@ def with_path(
     )
 
 
+def with_rank(made: Decision, further: Mapping[str, float]) -> Decision:
+    """Return the decision with a note for every limit that the images alone would have exceeded, and the nulls do not.
+
+    More images would not change that, so the headline's advice is not left to stand alone.
+    """
+    notes = []
+    for name, p in further.items():
+        measure = made.measures[name]
+        limit = measure.limit or 0.0
+        low, high = measure.interval.low, measure.interval.high
+        beyond = {"<=": low > limit, ">=": high < limit, "abs<=": low > limit or high < -limit}.get(measure.side, False)
+        if beyond and not p < made.alpha:
+            notes.append(
+                f"{measure.title} is beyond its limit over these images, but the candidate is not told from the nulls"
+                f" (p = {p:.2g}): clean fine-tunings drift as far, so this is no alarm, and more images would not make"
+                " it one"
+            )
+    return replace(made, notes=(*made.notes, *notes)) if notes else made
+
+
 def with_pasting(made: Decision, numbers: Numbers) -> Decision:
     """Return the decision with what pasted regions showed, where they were tried."""
     if "follows_region" not in numbers.per_image:

@@ -253,7 +253,7 @@ def _maps_moved(made: Decision) -> bool:
 
 def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record."""
-    from pytest_saliency.checks.drift_told import referred, with_pasting, with_path
+    from pytest_saliency.checks.drift_told import referred, with_pasting, with_path, with_rank
     from pytest_saliency.checks.numbers import floats
     from pytest_saliency.decide.drift import decide
 
@@ -283,7 +283,7 @@ def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decisio
         notes=notes,
         seed=numbers.seed,
     )
-    made = with_path(made, parameters, numbers, map_limits(parameters))
+    made = with_path(with_rank(made, further), parameters, numbers, map_limits(parameters))
     return numbers.noted(with_pasting(made, numbers))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,13 @@ def missing_paths(contract: Contract) -> tuple[Problem, ...]:
         said = f"is not a {sort}" if target.exists() else "is not there"
         message = f"'{key}': the {sort} '{shown(value)}' {said}; paths start at the contract's own folder"
         found[Problem(*contract.place(*place), message)] = None
+    for i, check in enumerate(contract.document.data["checks"]):
+        pattern = check.get("checkpoints")
+        if pattern is not None and not any((folder / name).is_file() for name in glob.iglob(pattern, root_dir=folder)):  # noqa: PTH207
+            message = (
+                f"'checkpoints': no file matches '{shown(pattern)}'; the pattern starts at the contract's own folder"
+            )
+            found[Problem(*contract.place("checks", i, "checkpoints"), message)] = None
     return tuple(sorted(found, key=lambda problem: (problem.line, problem.column)))
 
 

@@ -167,6 +167,27 @@ def test_nulls_that_drift_as_far_excuse_a_candidate() -> None:
     assert alarm.decision.readouts["nulls"]["iou_drop"]["p_rank"] == pytest.approx(0.05)  # type: ignore[index]
 
 
+def test_a_null_that_drifts_as_far_forbids_the_alarm_and_the_note_says_so() -> None:
+    """One of 19 looks at the corner too: over the images the excess is shown, among the models it is not."""
+    nulls = [seen(f"s{k}", wobble=0.001 * k) for k in range(18)] + [seen("as-bad", everywhere=0.0, corner=1.01)]
+    found = result(seen(), seen("cheat", everywhere=0.0, corner=1.0), reference="null", nulls=nulls)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.measures["iou_drop"].interval.low > 0.3
+    assert found.decision.readouts["nulls"]["iou_drop"]["p_rank"] == pytest.approx(0.1)  # type: ignore[index]
+    assert any("clean fine-tunings drift as far, so this is no alarm" in note for note in found.decision.notes)
+
+
+def test_few_nulls_decide_by_the_bound_of_student_where_that_is_declared() -> None:
+    nulls = [seen(f"s{k}", wobble=0.02 * k) for k in range(4)]
+    cheat = seen("cheat", everywhere=0.0, corner=1.0)
+    declared = {"reference": "null", "nulls": nulls, "null_test": "normal"}
+    found = result(seen(), cheat, max_iou_drop=None, max_displacement=0.05, **declared)
+    assert found.verdict is Verdict.FAIL
+    # The IoU drop of these nulls is 0 without spread, from which no bound can be predicted: no alarm, and no NaN.
+    assert result(seen(), cheat, **declared).verdict is Verdict.INCONCLUSIVE
+    assert any("assumes that means of trainings are normal" in note for note in found.decision.notes)
+
+
 def test_too_few_nulls_and_nulls_without_a_reference_are_refused_before_anything_runs() -> None:
     before, after = seen(), seen("other", corner=1.0)
     with pytest.raises(NotAttainable, match="'nulls' needs 19 at least"):
