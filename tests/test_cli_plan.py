@@ -51,6 +51,9 @@ def run(folder: Path, name: str, *, n: int = 60, draw: int = 0, verdict: str = "
         sample_record("no_semantic_drift", verdict, n=n, draw=draw),
     ]
     records += [sample_record("faithful", "PASS", n=n, draw=draw)] if faithful else []
+    for record in records:
+        for subject in record["subjects"].values():
+            subject["state_sha256"] = f"{draw:064x}"
     path = folder / name
     write_run(path, sample_document(records, id=f"{draw:032x}"))
     return path
@@ -203,6 +206,12 @@ def test_calibrate_says_what_it_cannot_use(tmp_path: Path) -> None:
     made = call("calibrate", path, one, two)
     assert made.exit_code == 1
     assert "2 of the runs can be used, 3 are needed at least" in made.output
+    again = json.loads(two.read_text(encoding="utf-8"))
+    again["run"]["id"] = "f" * 32
+    (tmp_path / "again.json").write_text(json.dumps(again), encoding="utf-8")
+    made = call("calibrate", path, one, two, tmp_path / "again.json")
+    assert made.exit_code == 1
+    assert "2 of the runs can be used, 3 are needed at least; 1 run is of a model that another one" in made.output
     made = call("calibrate", path, one, one)
     assert (made.exit_code, "is the same run as" in made.stderr) == (1, True)
 

@@ -10,6 +10,7 @@ outwards. Each limit is for itself: a contract of many passes less often, unless
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pytest_saliency.checks.registry import KINDS
+from pytest_saliency.decide.words import several
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.planning.pilot import Asked
 from pytest_saliency.report.measured import key_of, limited, number
@@ -67,18 +69,18 @@ def runs_needed(level: float) -> int:
 
 def count_limits(asked: Sequence[Asked]) -> int:
     """Return how many limits there are to propose."""
-    return sum(len(_limits(one.records[0])) for one in asked if len(one.records) >= FEWEST)
+    return sum(len(_limits(one.records[0])) for one in asked if len(distinct(one.records)) >= FEWEST)
 
 
 def calibrated(asked: Asked, level: float) -> Calibrated:
     """Return limits for one check, each of them kept by a further clean run with a chance of ``level``."""
-    item, records = asked.item, asked.records
+    item, records = asked.item, distinct(asked.records)
     if not _limits_of(records):
         if len(records) < FEWEST:
-            return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked))
+            return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked, len(records)))
         return Calibrated(item.name, item.kind, len(records), (), None, "it has no limit that a run could propose")
     if len(records) < FEWEST:
-        return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked))
+        return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked, len(records)))
     proposals = _proposed(records, level)
     again = [_again(asked, record, proposals) for record in records]
     passes = None
@@ -99,9 +101,23 @@ def _renewed(old: Proposal, new: Proposal | None) -> Proposal:
     return replace(new, declared=old.declared)
 
 
-def _too_few(asked: Asked) -> str:
+def distinct(records: Sequence[Record]) -> list[Record]:
+    """Return one record of each training: a model that ran twice says nothing about how trainings differ."""
+    found: dict[str, Record] = {}
+    for record in records:
+        states = {
+            role: one.get("state_sha256") or one.get("weights_sha256") for role, one in record["subjects"].items()
+        }
+        known = {role: state for role, state in sorted(states.items()) if state}
+        found.setdefault(json.dumps(known) if known else str(len(found)), record)
+    return list(found.values())
+
+
+def _too_few(asked: Asked, usable: int) -> str:
     said = f"; {'; '.join(asked.missing[:3])}" if asked.missing else ""
-    return f"{len(asked.records)} of the runs can be used, {FEWEST} are needed at least{said}"
+    same = len(asked.records) - usable
+    twice = f"; {several(same, 'run is', 'runs are')} of a model that another one looked at already" if same else ""
+    return f"{usable} of the runs can be used, {FEWEST} are needed at least{said}{twice}"
 
 
 def _limits_of(records: Sequence[Record]) -> list[tuple[str, str | None]]:

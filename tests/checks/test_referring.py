@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from fixtures.records import sample_document, sample_record
@@ -18,6 +19,8 @@ from pytest_saliency.evidence.again import check_records
 from pytest_saliency.evidence.canonical import settled
 from pytest_saliency.evidence.findings import Found
 from pytest_saliency.evidence.schemas import schema_text
+from pytest_saliency.report.html.plots import problem_of
+from pytest_saliency.report.plots.registry import plots_of
 from pytest_saliency.report.terminal import render_failure
 
 Record = dict[str, Any]
@@ -161,3 +164,49 @@ def test_what_measures_nothing_cannot_be_referred_to(kind: str) -> None:
         no_subgroup_gap.NoSubgroupGapParameters(
             method="case", of="x", of_kind=kind, of_criterion={}, max_gap={"agreement": 0.1}
         )
+
+
+def test_groups_are_drawn_with_their_bounds(made: dict[str, Record]) -> None:
+    for name in ("apart", "small", "one fails"):
+        record = made[name]
+        rows = record["decision"]["readouts"]["groups"]
+        plots = [plot for plot in plots_of(record) if plot.name.startswith("groups")]
+        assert len(plots) == len({row["measure"] for row in rows})
+        for plot in plots:
+            assert problem_of(plot.svg) == ""
+        for row in rows:
+            said = f"{row['group']}: n = {row['n']}, {row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            assert any(said in plot.alt for plot in plots)
+
+
+def test_reports_show_groups_power_and_the_adjusted_alarm(made: dict[str, Record]) -> None:
+    from pytest_saliency.report.html.render import render_html
+    from pytest_saliency.report.markdown import render_markdown
+    from pytest_saliency.report.text import render_text
+
+    document = sample_document([made["apart"], made["all"]])
+    page = render_html(document, lambda path: None)
+    for said in ("Declared groups, each by itself", "scanner B", "could show with 80 % power", "adjusted over the"):
+        assert said in page
+    for text in (render_text(document), render_markdown(document)):
+        assert "FAIL adjusted over its 2 checks" in text.replace("\\", "")
+    block = render_failure(made["apart"])
+    assert any(line.split()[:2] == ["scanner", "B"] for line in block.splitlines())
+    assert "80 % power at this n for: gap[agreement]" in block
+
+
+def test_bounds_of_a_group_are_those_of_its_images_alone(made: dict[str, Record]) -> None:
+    """Against the decision on a mean of this group's numbers alone, with the same bets."""
+    from pytest_saliency.decide import means
+
+    record = made["apart"]
+    per_image, seed = record["per_image"], int(record["seed"], 16)
+    for row in record["decision"]["readouts"]["groups"]:
+        values = np.array(
+            [v for v, g in zip(per_image["agreement"], per_image["group"], strict=True) if g == row["group"]]
+        )
+        ordered = means.canonical(values, seed)
+        assert row["estimate"] == pytest.approx(values.mean())
+        assert row["low"] == pytest.approx(means.lower_bound(ordered, 0.0, 1.0, 0.05))
+        assert row["high"] == pytest.approx(means.upper_bound(ordered, 0.0, 1.0, 0.05))
+        assert row["n"] == values.size
