@@ -25,6 +25,8 @@ import click
 def plot(run: Path, text: str, folder: Path) -> None:
     """Write each plot of RUN as an SVG file into a folder.
 
+    Of checks over several pairs of models there is a heat table too, with its numbers as JSON beside it.
+
     RUN is the JSON file of a run (pytest --saliency-json) or the folder of a bundle. Files of the same name are
     replaced, others are left alone.
     """
@@ -40,7 +42,7 @@ def plot(run: Path, text: str, folder: Path) -> None:
         )
         raise SaliencyError(f"nothing to plot: {why}.")
     with well_formed(f"{run} cannot be plotted"):
-        files = _files(chosen)
+        files = {**_files(chosen), **_tables(chosen)}
     if not files:
         which = "the one check" if len(chosen) == 1 else f"each of the {len(chosen)} checks"
         raise SaliencyError(
@@ -68,4 +70,22 @@ def _files(records: list[dict[str, Any]]) -> dict[str, str]:
         stem = file_name(node if seen[node] == 1 else f"{node}#{seen[node] - 1}").lstrip("-")
         for made in plots_of(record):
             files[f"{stem}-{made.name}.svg"] = standalone(made, f"{node}: {record.get('verdict')}")
+    return files
+
+
+def _tables(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the files of the tables over several records: drift by architecture and method."""
+    from pytest_saliency.records.hashing import to_json
+    from pytest_saliency.report.attach import file_name
+    from pytest_saliency.report.drift_table import drift_tables
+    from pytest_saliency.report.plots.heat import heat_plots
+    from pytest_saliency.report.plots.standalone import standalone
+
+    files: dict[str, str] = {}
+    for table in drift_tables(records):
+        name = f"{table.contract}/{table.check}"
+        stem = file_name(name).lstrip("-")
+        files[f"{stem}-architecture-by-method.json"] = to_json(table.to_dict()) + "\n"
+        for made in heat_plots(table):
+            files[f"{stem}-{made.name}.svg"] = standalone(made, f"{name}: architecture by method")
     return files

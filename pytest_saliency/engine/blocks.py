@@ -86,7 +86,8 @@ def blocks_of(model: nn.Module, before: State, after: State) -> list[Block]:
 
 def _children(module: nn.Module, prefix: str, state: State) -> list[Block]:
     """Return a block for each child that holds anything, and one for what the module holds itself."""
-    made, taken = [], set()
+    made: list[Block] = []
+    taken: set[str] = set()
     for name, _ in module.named_children():
         keys = tuple(key for key in state if key.startswith(f"{prefix}{name}."))
         taken.update(keys)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fixtures.drifting import drift_record
 from fixtures.records import sample_document, sample_record
 from pytest_saliency.checks.numbers import decide_again
+from pytest_saliency.cli import main
 from pytest_saliency.evidence.checkpoints import about_checkpoints
 from pytest_saliency.report.drift_table import drift_tables, table_lines
 from pytest_saliency.report.html.render import render_html
@@ -114,6 +118,19 @@ def test_the_heat_table_says_its_numbers_and_stands_in_the_report() -> None:
     assert "Architectures and methods side by side" in page
     assert "2 pairs of models, 2 methods" in page
     assert "Architectures and methods" not in render_html(sample_document(), lambda _: None)
+
+
+def test_the_plot_command_writes_the_table(tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    run.write_text(json.dumps(sample_document(table(PAPER))))
+    done = CliRunner().invoke(main, ["plot", str(run), "-o", str(tmp_path / "plots")])
+    assert done.exit_code == 0, done.output
+    (written,) = (tmp_path / "plots").glob("*architecture-by-method.json")
+    made = json.loads(written.read_text())
+    shown = {(row["pair"], row["method"]): row["means"]["iou_drop"] for row in made["rows"]}
+    assert shown == {key: pytest.approx(np.mean(values)) for key, values in PAPER.items()}
+    assert made["reversals"][0]["methods"] == ["gradcam++", "layercam"]
+    assert len(list((tmp_path / "plots").glob("*heat*.svg"))) == 3
 
 
 def test_further_numbers_of_a_drift_record_decide_again_and_are_shown() -> None:
