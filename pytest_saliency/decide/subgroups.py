@@ -156,7 +156,7 @@ def decide(
     kept = len(groups)
     lost = _lost([question.column for question in asked], values, kept)
     sizes = {name: units[name].n if name in units else 0 for name in sorted(declared)}
-    gates = Gates(lost / kept, max_undefined, sizes, dict(declared), min_group, _least(asked, alpha))
+    gates = Gates(lost / kept, max_undefined, sizes, dict(declared), min_group)
     verdict = verdict_of(all(leg.holds for leg in legs) and not gates.block, bool(shown))
     tolerances = {question.column: question.measure.off_by(region) for question in asked}
     sensitivity = reachable(
@@ -302,18 +302,6 @@ def _rows(
         array = np.asarray(values[question.column], dtype=np.float64)
         made += group_rows(question.measure, question.column, array, groups, clusters, alpha, seed)
     return made
-
-
-def _least(asked: Sequence[Question], alpha: float) -> int:
-    """Return how many units a group needs at least, if all numbers in it are equal and as good as can be."""
-    needs = []
-    for question in asked:
-        ends = question.measure.range
-        if ends is None:
-            needs.append(compare.smallest_n(alpha / 2.0))
-        else:
-            needs.append(means.smallest_n_below(ends[0], *ends, ends[0] + question.limit, alpha / 2.0) or 1)
-    return max(needs)
 
 
 def _detectable(question: Question, alpha: float) -> float:

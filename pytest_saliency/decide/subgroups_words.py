@@ -15,16 +15,13 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Gates:
-    """What must hold before any PASS. ``sizes`` are units kept by group, ``declared`` its images, ``least`` the
-    smallest group that could PASS even if all of its numbers were equal.
-    """
+    """What must hold before any PASS. ``sizes`` are units kept by group, ``declared`` its images."""
 
     undefined: float
     max_undefined: float
     sizes: Mapping[str, int]
     declared: Mapping[str, int]
     min_group: int
-    least: int
 
     @property
     def block(self) -> bool:
@@ -37,16 +34,14 @@ class Gates:
         if self.undefined > self.max_undefined:
             share, allowed = words.percents(self.undefined, self.max_undefined)
             found.append(f"{share} of the images are undefined, {allowed} are allowed; look at which maps are unusable")
-        needed = max(self.min_group, self.least)
-        small = [name for name, size in self.sizes.items() if size < needed]
+        small = [name for name, size in self.sizes.items() if size < self.min_group]
         if small:
             named = ", ".join(f"'{name}' ({self.sizes[name]} of {self.declared[name]} kept)" for name in small[:NAMED])
             more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
-            why = "min_group" if needed == self.min_group else "the least with which this limit can be shown"
             verb = "is" if len(small) == 1 else "are"
             found.append(
-                f"{words.several(len(small), 'group')} {verb} too small to decide: {named}{more}; {needed} are needed"
-                f" ({why}); add images of {'it' if len(small) == 1 else 'them'}, or declare larger groups"
+                f"{words.several(len(small), 'group')} {verb} too small to decide: {named}{more}; {self.min_group} are"
+                f" needed (min_group); add images of {'it' if len(small) == 1 else 'them'}, or declare larger groups"
             )
         return found
 
