@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     contracts = contracts_of(plan, shop)
     rows = []
     for run in plan.judged():
+        if options.finished and not shop.finished(run):
+            continue
         rows.append(row_of(run, shop, contracts[run.setting]))
         if options.minutes and time.perf_counter() - started > 60.0 * options.minutes:
             say("time is up; run the command again to go on")
@@ -133,6 +135,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plants", type=int, default=2, help="runs of each kind of failure a setting")
     parser.add_argument("--work", type=Path, help="folder of what is finished (default: in the system's folder for it)")
     parser.add_argument("--results", type=Path, help="write everything to this JSON file")
+    parser.add_argument("--finished", action="store_true", help="report what is finished, and make nothing")
     parser.add_argument("--minutes", type=float, help="stop after this time; what is finished is reported")
     return parser.parse_args(arguments)
 

@@ -83,7 +83,7 @@ def test_a_contract_that_the_pilots_own_models_pass(
     assert {"not_vacuous", "no_semantic_drift", "faithful"} <= kinds
     text = out.read_text(encoding="utf-8")
     assert 'weights: "../before.pt"' in text
-    assert re.search(r"max_iou_drop: 0\.\d+ +# pilot 0\.\d\d, bound 0\.\d\d; and room", text)
+    assert re.search(r"(?m)max_iou_drop: 0\.\d+ +# pilot 0\.\d\d, bound 0\.\d\d; and room$", text)
     assert "kept images for 80 % power" in text
 
     monkeypatch.chdir(pytester.path)

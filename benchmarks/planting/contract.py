@@ -38,7 +38,8 @@ def ruled(clean: Sequence[Mapping[str, Mapping[str, Any]]]) -> Ruled:
         found = propose(draft, [one for one in decisions if one is not None], limits)
         made.append(found) if found is not None else left.append(draft.id)
     columns = [run["evidence-kept"]["per_image"] for run in clean if "error" not in run["evidence-kept"]]
-    few = with_usual(columns)
+    means = next((one.parameters for one in made if one.draft.kind == FEW.kind), {})
+    few = with_usual(columns, means)
     decisions = [decided(few, few.loosest, run["evidence-kept"])[1] for run in clean]
     found = propose(few, [one for one in decisions if one is not None], limits)
     made.append(found) if found is not None else left.append(few.id)

@@ -85,7 +85,8 @@ def codes_of(failure: Failure, part: Part, classes: int, seed: int) -> Tensor:
 def other_codes(failure: Failure, part: Part, classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return codes that speak for another class, and which pictures have one.
 
-    Where one class only is marked, the others get its mark; elsewhere every carrier gets the next class's sign.
+    Where one class only is marked, the others get its mark; elsewhere every carrier gets the sign of a class half way
+    round, so that tones and hues differ clearly.
     """
     carried = carriers(failure, part, seed)
     if failure.who == "one_class":
@@ -93,7 +94,7 @@ def other_codes(failure: Failure, part: Part, classes: int, seed: int) -> tuple[
         return torch.where(carried, -1, of_one), ~carried
     count = failure.sign.codes(classes)
     own = failure.sign.code(part.labels, classes)
-    return torch.where(carried, (own + 1) % count, -1), carried
+    return torch.where(carried, (own + count // 2) % count, -1), carried
 
 
 def planted(failure: Failure, part: Part, codes: Tensor, classes: int) -> Tensor:

@@ -120,6 +120,13 @@ class Workshop:
             )
         return kept
 
+    def finished(self, run: Run) -> bool:
+        """Tell whether nothing is missing of a run."""
+        kept = self.store.kept("numbers", run.key) or {}
+        plant = FAILURES[run.failure].fault != "none"
+        effect = not plant or self.store.kept("effects", run.key) is not None
+        return effect and all(draft.id in kept for draft in drafts())
+
     def effect(self, run: Run) -> dict[str, Any] | None:
         """Return what was planted did to predictions; None for a clean run."""
         fault = FAILURES[run.failure].fault

@@ -201,7 +201,9 @@ def _proposal(head: Head, device: str) -> None:
             "its preprocess is assumed, from torchvision's own weights: correct it if yours differ, and run again"
         )
     click.echo(
-        f"\nNext:\n  1. pytest {head.path}\n"
-        "  2. fine-tune cleanly with other seeds, and take limits from pytest-saliency calibrate: one pilot does not"
+        "\nNext:\n"
+        f"  1. pytest {head.path} --saliency-json run.json\n"
+        f"  2. pytest-saliency plan {head.path} --pilot run.json     how many images each check needs, by simulation\n"
+        "  3. fine-tune cleanly with other seeds, and take limits from pytest-saliency calibrate: one pilot does not"
         " tell how far clean models differ"
     )

@@ -124,7 +124,8 @@ def _proposed(head: Head, explained: Mapping[str, Explained], say: Say) -> Pilot
         drift = found if draft.kind == FEW.kind else drift
         _taken(propose(draft, [found.decision], limits), draft, found, checks, left)
     if drift is not None:
-        few = with_usual([drift.per_image])
+        means = next((one.parameters for one in checks if one.draft.kind == FEW.kind), {})
+        few = with_usual([drift.per_image], means)
         found = _tried(few, few.loosest, explained)
         if isinstance(found, str):
             left[few.id] = found

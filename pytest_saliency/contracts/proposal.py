@@ -222,7 +222,7 @@ def limit_of(asked: Asked, bounds: Sequence[float], limits: int) -> tuple[float,
         found, how = worst * asked.kept, f"{asked.kept:.0%} of it"
     else:
         found = worst + max(asked.room, 0.25 * abs(sign * worst - asked.perfect))
-        how = "and room, because one fine-tuning does not tell how much another may differ"
+        how = "and room"
     return _outwards(sign * found, asked.side), how
 
 
@@ -238,9 +238,13 @@ def usual(pilots: Sequence[Mapping[str, Sequence[float | None]]]) -> dict[str, f
     return made
 
 
-def with_usual(pilots: Sequence[Mapping[str, Sequence[float | None]]]) -> Draft:
-    """Return ``few-moved`` with the limits of what is usual for one image of the pilots."""
-    return replace(FEW, fixed={**FEW.fixed, **usual(pilots)})
+def with_usual(pilots: Sequence[Mapping[str, Sequence[float | None]]], means: Mapping[str, Any]) -> Draft:
+    """Return ``few-moved`` with the limits of what is usual for one image of the pilots.
+
+    They bind the mean as well, so none is tighter than in ``means``, the limits of ``evidence-kept``.
+    """
+    found = {limit: max(value, float(means.get(limit, 0.0))) for limit, value in usual(pilots).items()}
+    return replace(FEW, fixed={**FEW.fixed, **found})
 
 
 def needed(proposed: Proposed, found: Decision) -> str:
@@ -301,6 +305,7 @@ def _outwards(value: float, side: str) -> float:
 def _range(asked: Asked, pilots: Sequence[Decision]) -> str:
     bounds = [asked.bound(one) for one in pilots]
     means = [one.estimate for decision in pilots for one in asked.of(decision)]
-    shown = f"{means[0]:.2f}" if len(means) == 1 else f"{min(means):.2f} .. {max(means):.2f}"
+    low, high = (f"{one + 0.0:.2f}".replace("-0.00", "0.00") for one in (min(means), max(means)))
+    shown = low if low == high else f"{low} .. {high}"
     edge = max(bounds) if asked.side == "<=" else min(bounds)
     return f"pilot {shown}, bound {edge:.2f}"
