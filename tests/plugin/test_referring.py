@@ -10,6 +10,7 @@ from pytest_saliency.checks.numbers import decide_again, seed_again
 from pytest_saliency.evidence.again import check_records
 from pytest_saliency.evidence.canonical import settled
 from pytest_saliency.evidence.findings import Found
+from pytest_saliency.evidence.verify import verify
 
 from .texts import Write
 
@@ -60,7 +61,9 @@ CHECKS = """\
 def test_from_yaml(pytester: pytest.Pytester, write: Write) -> None:
     write(CHECKS, head=HEAD)
     (pytester.path / "seeds.py").write_text(SEEDS)
-    result = pytester.runpytest("-v", "--saliency-json=run.json", "--saliency-html=report.html")
+    result = pytester.runpytest(
+        "-v", "--saliency-json=run.json", "--saliency-html=report.html", "--saliency-bundle=evidence"
+    )
     result.assert_outcomes(passed=5, failed=2)
     result.stdout.fnmatch_lines(
         [
@@ -85,6 +88,9 @@ def test_from_yaml(pytester: pytest.Pytester, write: Write) -> None:
     assert records["alike"]["decision"]["counts"]["groups"] == 2
     (family,) = document["families"]
     assert (family["contract"], family["checks"], len(family["alarms"])) == ("toy", 7, 2)
+    (bundle,) = (pytester.path / "evidence").iterdir()
+    report = verify(bundle, 1)
+    assert [str(finding) for finding in report.findings] == []
     page = (pytester.path / "report.html").read_text()
     for said in ("Declared groups, each by itself", "80 % power", "adjusted over the contract"):
         assert said in page
