@@ -6,6 +6,9 @@ least twice the share of the evidence that they carried before (maps with few po
 region). If the prediction then becomes the class of the image that it was cut from, more often than with a control
 region of the same size and shape cut elsewhere from the same image, the new region drives the prediction.
 
+The receiver has a newly used region of its own, which would go on naming its class. It is overwritten from the lender
+too, with the region as with the control, so that the two differ in the lender's region alone.
+
 Lenders and receivers are drawn by seed, every image is each of them once at most, and one image of a cluster lends.
 """
 
@@ -163,27 +166,36 @@ def _changed(
     seed: int,
 ) -> _Changed:
     """Return receivers with the lenders' new regions, and with their control regions; less lenders without a region."""
-    lent = torch.as_tensor([int(rows[lender]) for lender, _ in pairs])
     preprocess = after.runner.subject.preprocess
     size = after.input_size
-    old, new = (top_region(one.values[lent], fraction, size).weights.reshape(-1, *size) for one in maps)
-    was, now = (shares_of(one.values[lent], size) for one in maps)
-    region = torch.where(now >= GREW * was, new, (new - old).clamp(min=0.0))
+    lent, taken = ([int(rows[pair[k]]) for pair in pairs] for k in (0, 1))
+    region, new = new_regions(maps, lent, fraction, size)
     have = [k for k in range(len(pairs)) if float(region[k].sum()) >= 1.0]
     chosen = [pairs[k] for k in have]
     if not chosen:
         return _Changed([], torch.empty(0), torch.empty(0))
-    givers = load_pixels(after.cases, [int(rows[lender]) for lender, _ in chosen], preprocess)
-    takers = load_pixels(after.cases, [int(rows[receiver]) for _, receiver in chosen], preprocess)
-    weights = region[have]
+    givers = load_pixels(after.cases, [lent[k] for k in have], preprocess)
+    takers = load_pixels(after.cases, [taken[k] for k in have], preprocess)
+    theirs, _ = new_regions(maps, [taken[k] for k in have], fraction, size)
+    mine = region[have]
     other = torch.stack(
-        [
-            moved_away(weights[k], new[have[k]], Stream(seed, "paste", "control", after.cases.ids[rows[lender]]))
-            for k, (lender, _) in enumerate(chosen)
-        ]
+        [moved_away(region[k], new[k], Stream(seed, "paste", "control", after.cases.ids[lent[k]])) for k in have]
     )
-    made = [w.unsqueeze(1) * givers + (1.0 - w.unsqueeze(1)) * takers for w in (weights, other)]
+    pasted = torch.maximum(mine, theirs)
+    # Of the lender's region the control has nothing, also where the receiver's own lies in the same place.
+    control = torch.maximum(other, theirs) * (1.0 - mine)
+    made = [w.unsqueeze(1) * givers + (1.0 - w.unsqueeze(1)) * takers for w in (pasted, control)]
     return _Changed(chosen, made[0], made[1])
+
+
+def new_regions(
+    maps: tuple[Maps, Maps], cases: Sequence[int], fraction: float, size: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return the newly used regions of cases, and their top regions after, both (n, *S)."""
+    chosen = torch.as_tensor(list(cases))
+    old, new = (top_region(one.values[chosen], fraction, size).weights.reshape(-1, *size) for one in maps)
+    was, now = (shares_of(one.values[chosen], size) for one in maps)
+    return torch.where(now >= GREW * was, new, (new - old).clamp(min=0.0)), new
 
 
 def shares_of(maps: Tensor, size: tuple[int, ...]) -> Tensor:
