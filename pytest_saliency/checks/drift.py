@@ -104,7 +104,8 @@ def _on_grid(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Return rectified maps on another layer's grid; correlation does not see the rectification twice."""
     if tuple(maps.shape[1:]) == grid:
         return maps
-    return resize(torch.nan_to_num(maps, nan=0.0).clamp(min=0), grid).to(maps.dtype)
+    resized = resize(torch.nan_to_num(maps, nan=0.0).clamp(min=0).double(), grid)
+    return resized.reshape(len(maps), *grid).to(maps.dtype)
 
 
 def readouts(

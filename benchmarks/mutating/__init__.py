@@ -1,0 +1,1 @@
+"""Explainers that are wrong on purpose, and which kinds of check reject them."""
