@@ -97,6 +97,46 @@ def test_a_planted_shortcut_is_confirmed() -> None:
     )
 
 
+class Places(nn.Module):
+    """A white square says the class by where it stands; ``patch`` listens to the colour of a patch instead."""
+
+    def __init__(self, patch: float, square: float) -> None:
+        super().__init__()
+        where = torch.zeros(3, SIDE, SIDE)
+        for k in range(3):
+            where[k, :2, 5 * k : 5 * k + 2] = square
+        self.where, self.patch = nn.Parameter(where, False), nn.Parameter(torch.tensor(patch), False)
+        self.mix = nn.Identity()
+        self.head = nn.Linear(3, 3, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.eye(3) * 40.0)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        colour = pixels - pixels.amin(1, keepdim=True)
+        seen = self.patch * colour + pixels.amin(1, keepdim=True) * self.where
+        made: Tensor = self.head(self.mix(seen).mean((2, 3)))
+        return made
+
+
+def test_a_marker_that_stands_elsewhere_in_each_class_is_confirmed() -> None:
+    """The receiver's own marker would go on naming its class; it is overwritten with region and control alike."""
+    images, labels = (np.stack([CASES.image(i).numpy() for i in range(60)]), np.asarray(CASES.labels))
+    images = images.copy()
+    images[:, :, :3] = 0.0
+    for image, label in zip(images, labels, strict=True):
+        image[:, :2, 5 * label : 5 * label + 2] = 0.5
+    made = Cases.from_arrays(images, labels, class_names=["red", "green", "blue"])
+    one, two = (
+        explain(Subject(Places(*parts), layer="mix", name=name), made, device="cpu")
+        for name, parts in (("tl", (1.0, 0.0)), ("ft", (0.0, 1.0)))
+    )
+    found = result(one, two)
+    told = found.decision.readouts["pasted_regions"]
+    assert told["region"]["share"] > 0.95, "a second marker beside the first would leave a tie"  # type: ignore[index]
+    assert told["control"]["share"] < 0.4  # type: ignore[index]
+    assert told["confirmed"] is True  # type: ignore[index]
+
+
 def test_a_drift_that_changes_no_prediction_is_not_confirmed() -> None:
     found = result(seen(), seen("line", line=30.0))
     assert found.verdict is Verdict.FAIL
