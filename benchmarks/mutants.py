@@ -19,8 +19,6 @@ import common
 import torch
 from mutating import methods, subjects, trials
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 LETTER = {"PASS": "P", "FAIL": "F", "INCONCLUSIVE": "i", trials.ERROR: "r"}
 GOOD = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "case")
 

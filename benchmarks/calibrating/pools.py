@@ -115,7 +115,7 @@ SKEWED = (
     lognormal(1.0),
     noisy(lognormal(1.0), 0.25),
     noisy(lognormal(1.0), 0.5, claimed_from=50),
-    noisy(lognormal(1.0), 1.0, claimed_from=50),
+    noisy(lognormal(1.0), 1.0, claimed_from=100),
     two_point(0.2),
     lognormal(1.5, claimed=False),
     far_few(0.05, 5.0),

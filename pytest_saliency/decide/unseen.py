@@ -16,8 +16,9 @@ without a range have no such end, so it is read off the sample, from how much lo
 
 and mirrored for the lower tail. A symmetric sample puts it near its median, where it changes next to nothing; 1 + 50/n
 was chosen by simulation, as a small factor of that form with which lognormal numbers (sigma 1), also with normal noise
-added (sd 0.25, from n = 50 on sd 1), err no more often than alpha + 0.01 (``benchmarks/calibration.py``). Like anything
-that is read off a sample, it knows nothing of a tail of which nothing was seen.
+added (sd 0.25, from n = 50 on 0.5, from n = 100 on 1), err no more often than alpha + 0.01
+(``benchmarks/calibration.py``). Like anything that is read off a sample, it knows nothing of a tail of which nothing
+was seen.
 
 The probability is found by inverting the characteristic function (Gil-Pelaez, Biometrika 38, 1951),
 
