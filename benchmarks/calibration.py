@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common
-from calibrating import bounded, counted, joined, rows, sensitive, swapping, unranged
+from calibrating import bounded, counted, joined, rows, sensitive, shared, swapping, unranged
 
-PARTS = (bounded, counted, sensitive, unranged, swapping, joined)
+PARTS = (bounded, counted, sensitive, shared, unranged, swapping, joined)
 SIZES = (20, 50, 100, 300)
 
 

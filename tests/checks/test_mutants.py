@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +20,7 @@ from pytest_saliency import (
     Verdict,
     assert_class_sensitive,
     assert_faithful,
+    explain,
 )
 from pytest_saliency.checks.registry import KINDS
 
@@ -123,3 +129,49 @@ def test_the_class_mean_is_faithful_once_classes_are_mixed(sound: Explained) -> 
 def test_centre_and_random_are_not_class_sensitive(sound: Explained) -> None:
     assert verdict(sound, "class_sensitive", method="centre").verdict is Verdict.FAIL
     assert verdict(sound, "class_sensitive", method="random").verdict is not Verdict.PASS
+
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def mutating() -> Iterator[Any]:
+    """The mutants of ``benchmarks/mutants.py``, registered while this file runs."""
+    from pytest_saliency.engine.methods import own
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        patch.setattr(own, "_REGISTERED", dict(own._REGISTERED))
+        from mutating import methods, subjects, trials
+
+        methods.register()
+        yield methods, subjects, trials
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mutating"]:
+            del sys.modules[name]
+
+
+def test_every_mutant_is_rejected_by_a_named_kind_and_by_the_default_contract(mutating: Any) -> None:
+    """One run of the benchmark's sixty: a known answer for each mutant, and for Grad-CAM, which passes all of them."""
+    methods, subjects, trials = mutating
+    setting = subjects.MATCHED
+    one = explain(setting.subject(), setting.cases(40, 3), device="cpu")
+
+    def verdict_of(kind: str, mutant: Any) -> str:
+        return str(trials.verdict({"model": one}, kind, mutant.method, setting.criteria[kind]))
+
+    for kind in trials.CONTRACT:
+        assert verdict_of(kind, methods.GOOD) == "PASS"
+    names = {mutant.name for mutant in methods.MUTANTS}
+    assert {"blank", "nan", "constant", "noise", "centre", "edges", "agnostic", "class_mean"} < names
+    assert {"transposed", "flipped", "another", "first-target", "one-position", "half-agnostic"} < names
+    for mutant in methods.MUTANTS:
+        rejecting = [kind for kind in mutant.rejected_by if verdict_of(kind, mutant) != "PASS"]
+        assert rejecting, f"{mutant.name} gets through"
+        assert set(rejecting) & set(trials.CONTRACT), f"the default contract lets {mutant.name} through"
+
+
+def test_maps_of_one_position_are_drift_beside_maps_of_many(mutating: Any) -> None:
+    methods, subjects, trials = mutating
+    position = next(mutant for mutant in methods.MUTANTS if mutant.name == "one-position")
+    assert trials.after_only(subjects.MATCHED, methods.GOOD, 40, 3) == "PASS"
+    assert trials.after_only(subjects.MATCHED, position, 40, 3) == "FAIL"
