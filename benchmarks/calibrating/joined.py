@@ -45,7 +45,7 @@ def gap(pool: Pool, ranged: bool) -> Case:
                 failed += between.largest_lower(rows, ALPHA) > limit
         return Wrong(int(passed), int(failed), draws)
 
-    return Case("largest gap between three groups (n each)", pool.name, run, 20 if ranged else 50)
+    return Case("largest gap between three groups (n each)", pool.name, run, 20 if ranged else 200)
 
 
 def _missed(groups: list[between.Mean], means_of: np.ndarray, level: float) -> bool:
