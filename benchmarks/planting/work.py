@@ -48,22 +48,19 @@ class Plan:
                 yield Run(*setting, "clean", number)
 
     def judged(self) -> Iterator[Run]:
-        """Return clean runs and plants in turns, so that whatever is finished is of all kinds."""
-        for turn in range(max(self.clean, self.plants)):
-            if turn < self.plants:
-                for failure in self.failures:
-                    for setting in self.settings():
-                        yield Run(*setting, failure, PLANTED + turn)
-            for number in self._clean_of(turn):
-                for setting in self.settings():
-                    yield Run(*setting, "clean", JUDGED + number)
+        """Return every plant once, then the clean runs, then the plants again with other seeds."""
+        yield from self._planted(0)
+        for number in range(self.clean):
+            for setting in self.settings():
+                yield Run(*setting, "clean", JUDGED + number)
+        for turn in range(1, self.plants):
+            yield from self._planted(turn)
 
-    def _clean_of(self, turn: int) -> range:
-        turns = max(1, self.plants)
-        if turn >= turns:
-            return range(0)
-        each = -(-self.clean // turns)
-        return range(min(self.clean, turn * each), min(self.clean, (turn + 1) * each))
+    def _planted(self, turn: int) -> Iterator[Run]:
+        if turn < self.plants:
+            for failure in self.failures:
+                for setting in self.settings():
+                    yield Run(*setting, failure, PLANTED + turn)
 
 
 @dataclass
