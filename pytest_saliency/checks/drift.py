@@ -100,6 +100,11 @@ def measure(a: Maps, b: Maps, rows: Indices, fraction: float, size: tuple[int, .
     return {name: np.where(a.ok[rows], column, np.nan) for name, column in values.items()}
 
 
+def concentrations(maps: Maps, rows: Indices, size: tuple[int, ...]) -> Floats:
+    """Return the mass share in the top 10 % of positions of the maps at ``rows``, NaN where a map is unusable."""
+    return np.where(maps.ok[rows], concentration(maps.values[rows], size=size).numpy(), np.nan)
+
+
 def _on_grid(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Return rectified maps on another layer's grid; correlation does not see the rectification twice."""
     if tuple(maps.shape[1:]) == grid:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_saliency.checks.common import Floats, Kept
 from pytest_saliency.decide.drift import UNCHANGED
-from pytest_saliency.errors import CriterionError
+from pytest_saliency.errors import CriterionError, SubjectError
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
@@ -51,12 +51,18 @@ def nulls(
     kept: Kept,
     parameters: NoSemanticDriftParameters,
     size: tuple[int, ...],
+    candidate: Mapping[str, Any],
 ) -> tuple[dict[str, Floats], dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the nulls' mean measures of each kept image; their own means; who they are; and what they cost.
 
     Each null is measured as the candidate is: against the model before, over the images that ``keep`` leaves of that
     pair. So candidate and nulls may change places, which is what a rank stands on. An image that no null keeps has no
-    reference (NaN). Nulls are looked up one at a time, and let go of.
+    reference (NaN). Nulls are looked up one at a time, and let go of. ``candidate``: who the model after is.
+
+    Raises
+    ------
+    SubjectError
+        A null is another one again, or the model before or after.
     """
     from pytest_saliency.checks import drift
     from pytest_saliency.checks.common import keep
@@ -67,8 +73,12 @@ def nulls(
     counts = {name: np.zeros(len(rows)) for name in UNCHANGED}
     means: dict[str, list[float | None]] = {name: [] for name in UNCHANGED}
     sizes, identities, costs = [], {}, {}
+    apart = {_state(before.identity()): "the model before", _state(candidate): "the model after"}
     for role in roles(explained):
         one = explained[role]
+        identity = one.identity()
+        _refuse_known(identity, apart)
+        apart[_state(identity)] = f"'{identity['name']}'"
         drift.same_cases(before, one)
         mask, target = drift.kept_mask(before, one, parameters.keep)
         drift.common_size(before, one)
@@ -83,7 +93,7 @@ def nulls(
             known = ~np.isnan(column[there])
             sums[name][mine[known]] += column[there][known]
             counts[name][mine[known]] += 1.0
-        identities[role], costs[role] = one.identity(), one.costs()
+        identities[role], costs[role] = identity, one.costs()
     references = {
         name: np.divide(sums[name], counts[name], out=np.full(len(rows), np.nan), where=counts[name] > 0)
         for name in UNCHANGED
@@ -91,20 +101,22 @@ def nulls(
     return references, {"means": means, "kept": sizes}, identities, costs
 
 
+def _state(identity: Mapping[str, Any]) -> str | None:
+    found = identity.get("state_sha256") or identity.get("weights_sha256")
+    return None if found is None else str(found)
+
+
+def _refuse_known(null: Mapping[str, Any], known: Mapping[str | None, str]) -> None:
+    """Raise where a null has the weights of a model that is there already: a rank counts trainings, each once."""
+    state = _state(null)
+    if state is not None and state in known:
+        raise SubjectError(
+            f"null checkpoints are counted as separate clean fine-tunings, but '{null['name']}' has the same weights as"
+            f" {known[state]} (SHA-256 {state[:12]}..); name models that were fine-tuned with other seeds or on"
+            " resampled data."
+        )
+
+
 def roles(explained: Mapping[str, Any]) -> list[str]:
     """Return the roles of the nulls, in the order of the list."""
     return sorted((role for role in explained if role.startswith(NULLS)), key=lambda r: int(r.removeprefix(NULLS)))
-
-
-def check_declared(parameters: NoSemanticDriftParameters, count: int, limits: Sequence[str]) -> None:
-    """Raise before any model runs where nulls and reference do not belong together, or the nulls are too few."""
-    from pytest_saliency.decide.drift_reference import check_nulls
-
-    if parameters.reference != "null":
-        if count:
-            raise CriterionError(
-                f"no_semantic_drift names {count} nulls, but reference is {parameters.reference}, which does not look"
-                " at them; write 'reference: null', or leave 'nulls' out."
-            )
-        return
-    check_nulls(count, len(limits), parameters.alpha, parameters.null_test == "normal")

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_saliency.checks.drift_excess import excess, reference_column
+
 if TYPE_CHECKING:
     from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.decide.decision import Decision
 
 ACCURACY = "max_accuracy_drop"
-
-
-def reference_column(measure: str) -> str:
-    """Return the column of the record that holds what is subtracted from ``measure``."""
-    return f"{measure}_reference"
 
 
 def path_column(measure: str) -> str:
@@ -108,10 +105,10 @@ def with_path(
         values = [np.asarray([row[k] for row in table], dtype=np.float64) for k in range(len(points))]
         start[name] = nothing
         if parameters.reference != "absolute":
-            reference = numbers.column(reference_column(name))
-            values = [column - reference for column in values]
-            known = reference[~np.isnan(reference)]
-            start[name] = nothing - float(known.mean()) if known.size else nothing
+            values = [excess(name, column, numbers, limits) for column in values]
+            still = excess(name, np.full(len(table), nothing), numbers, limits)
+            known = still[~np.isnan(still)]
+            start[name] = float(known.mean()) if known.size else nothing
         columns[name] = values
     path = follow(
         question,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
+from pytest_saliency.errors import CriterionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +114,19 @@ class NoSemanticDriftParameters(Parameters):
             )
         return self
 
+    def check_lists(self, counts: Mapping[str, int]) -> None:
+        """Raise where nulls and reference do not belong together, or the nulls are too few for any alarm."""
+        count = counts.get("nulls", 0)
+        if self.reference == "null":
+            from pytest_saliency.decide.drift_reference import check_nulls
+
+            check_nulls(count, len(_limits(self)), self.alpha, self.null_test == "normal")
+        elif count:
+            raise CriterionError(
+                f"no_semantic_drift names {count} nulls, but reference is {self.reference}, which does not look at"
+                " them; write 'reference: null', or leave 'nulls' out."
+            )
+
     @field_validator("checkpoints")
     @classmethod
     def _checkpoints_are_files(cls, value: str | None) -> str | None:
@@ -133,7 +147,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     ``explained`` may hold further roles, which are looked up one at a time: ``nulls.1`` and so on, and
     ``checkpoints.1`` and so on in the order of the training.
     """
-    from pytest_saliency.checks import common, drift, drift_path, drift_reference, drift_told
+    from pytest_saliency.checks import common, drift, drift_excess, drift_path, drift_reference, drift_told
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
@@ -141,7 +155,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     from pytest_saliency.decide.verdict import Verdict
     from pytest_saliency.measure.regions import region_size
 
-    drift_reference.check_declared(parameters, len(drift_reference.roles(explained)), list(_limits(parameters)))
+    parameters.check_lists({"nulls": len(drift_reference.roles(explained))})
     pair = {role: explained[role] for role in ("before", "after")}
     before, after = pair["before"], pair["after"]
     drift.same_cases(before, after)
@@ -165,15 +179,17 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         "status_after": b.status[rows].tolist(),
         **{name: column.tolist() for name, column in values.items()},
     }
+    references: Mapping[str, npt.NDArray[np.float64]] = {}
     if parameters.reference == "noise":
         references = drift_reference.noise(before, parameters.method, kept, parameters.top_fraction, size)
-        columns |= {drift_told.reference_column(name): column.tolist() for name, column in references.items()}
     elif parameters.reference == "null":
         references, inputs["nulls"], identities, costs = drift_reference.nulls(
-            explained, before, a, kept, parameters, size
+            explained, before, a, kept, parameters, size, after.identity()
         )
-        columns |= {drift_told.reference_column(name): column.tolist() for name, column in references.items()}
         subjects, work = subjects | identities, work | costs
+    if references:
+        columns |= {drift_excess.reference_column(name): column.tolist() for name, column in references.items()}
+        columns[drift_excess.CONCENTRATION] = drift.concentrations(a, rows, size).tolist()
     if drift_path.roles(explained):
         path = drift_path.follow(explained, before, after, a, values, kept, target, parameters, size)
         columns |= {drift_told.path_column(name): column for name, column in path.columns.items()}
@@ -253,6 +269,7 @@ def _maps_moved(made: Decision) -> bool:
 
 def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record."""
+    from pytest_saliency.checks.drift_excess import undefined_of
     from pytest_saliency.checks.drift_told import referred, with_pasting, with_path, with_rank
     from pytest_saliency.checks.numbers import floats
     from pytest_saliency.decide.drift import decide
@@ -264,6 +281,10 @@ def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decisio
         values["accuracy_drop"] = floats(everyone["correct_before"]) - floats(everyone["correct_after"])
     statuses = zip(numbers.per_image["status_before"], numbers.per_image["status_after"], strict=True)
     further, notes, readouts = referred(parameters, numbers, limits)
+    undefined = ""
+    if parameters.reference != "absolute":
+        reasons = undefined_of(numbers, values, limits, parameters.reference)
+        undefined, notes = reasons.sentence(), [*notes, *reasons.notes()]
     made = decide(
         values,
         limits=limits,
@@ -280,6 +301,7 @@ def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decisio
         readouts={**numbers.inputs["readouts"], **readouts},
         reference=parameters.reference,
         further=further,
+        undefined=undefined,
         notes=notes,
         seed=numbers.seed,
     )
@@ -290,20 +312,24 @@ def decision(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Decisio
 def compared(
     parameters: NoSemanticDriftParameters, numbers: Numbers
 ) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, Tolerance]]:
-    """Return the measures that the limits bind, less their reference, and by how much runs may differ in them."""
-    from pytest_saliency.checks.drift_told import reference_column
+    """Return the measures that the limits bind, less their reference, and by how much runs may differ in them.
+
+    An image that has no reference, or one that leaves no room for its limit, is undefined.
+    """
+    from pytest_saliency.checks.drift_excess import excess
     from pytest_saliency.decide.tolerance import Tolerance, tolerance_of
 
     absolute = parameters.reference == "absolute"
+    limits = _limits(parameters)
     values, tolerances = {}, {}
     for name in MEASURES:
         one = tolerance_of(name, int(numbers.inputs["region"]))
         values[name] = numbers.column(name)
         if not absolute:
-            values[name] = values[name] - numbers.column(reference_column(name))
+            values[name] = excess(name, values[name], numbers, limits)
             one = Tolerance(2.0 * one.every, 2.0 * one.few)
         tolerances[name] = one
-    if "max_accuracy_drop" in _limits(parameters):
+    if "max_accuracy_drop" in limits:
         tolerances["accuracy_drop"] = tolerance_of("accuracy_drop", int(numbers.inputs["region"]))
     return values, tolerances
 

@@ -6,6 +6,7 @@ With a reference (``drift_reference``) the same limits bind what is left when it
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,7 @@ def decide(
     tolerances: Mapping[str, Tolerance] | None = None,
     reference: str = "absolute",
     further: Mapping[str, float] | None = None,
+    undefined: str = "",
     notes: Sequence[str] = (),
     seed: int,
 ) -> Decision:
@@ -128,9 +130,12 @@ def decide(
     tolerances
         By how much the numbers of two runs may differ, by name of the measure; those of large regions by default.
     reference
-        ``noise`` or ``null``: ``values`` are the excess over it (accuracy aside), with twice the range.
+        ``noise`` or ``null``: ``values`` are the excess over it (accuracy aside), with twice the range, NaN also where
+        an image has no reference, or one that leaves no room (``drift_reference.telling``).
     further
         By measure a p-value that an alarm needs beside that of the images; see ``drift_reference.further_p``.
+    undefined
+        Why images are undefined, if not because of their maps before; ends the sentence of that gate.
     notes
         Further notes.
 
@@ -146,8 +151,9 @@ def decide(
     if ACCURACY in values:
         apart[ACCURACY] = _accuracy_units(np.asarray(values[ACCURACY]).size, units, all_clusters)
     lost = f"{words.several(blank_after, 'image')} had a map before and none after: counted as full drift"
+    question = question_of(reference)
     return limits_on.decide(
-        question_of(reference),
+        replace(question, undefined=undefined) if undefined else question,
         values,
         limits=limits,
         alpha=alpha,

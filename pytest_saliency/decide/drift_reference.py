@@ -34,6 +34,9 @@ BELOW = 1.0 - 1e-9
 """A rank test rejects where p is at most alpha, and limits where it is below; this brings the two together."""
 
 LEAST_FOR_T = 3
+ROOM = 1e-9
+"""Rounding of a difference; a lost map that is beyond its limit by less than this is not beyond it."""
+
 SAME = 1e-12
 """Spread of nulls below which they are all equal, but for rounding."""
 
@@ -92,6 +95,17 @@ def _excess(entry: Limited, words: str) -> Limited:
     return Limited(
         entry.name, entry.limit, f"{entry.title} {words}", -span, span, best, entry.side, entry.moved, entry.counted
     )
+
+
+def telling(left: FloatArray, gone: FloatArray | float, limit: float, side: str) -> FloatArray:
+    """Return ``left`` (n,), what a reference leaves of each change, NaN where it leaves no room to see one.
+
+    ``gone``: what would be left were the map gone altogether. Where that keeps the limit, so does whatever happens to
+    the image, and it cannot speak for the model. Only the reference decides, never how far the map did move.
+    """
+    with np.errstate(invalid="ignore"):  # infinite numbers are told of by whoever decides
+        within = {"<=": gone <= limit + ROOM, ">=": gone >= limit - ROOM, "abs<=": np.abs(gone) <= limit + ROOM}[side]
+    return np.where(within, np.nan, left)
 
 
 def rank(candidate: float, nulls: Sequence[float], side: str, alpha: float) -> Ranked:

@@ -18,7 +18,7 @@ from pytest_saliency.decide.decision import NotAttainable
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.engine.explained import Explained
-from pytest_saliency.errors import CriterionError, ExplanationAssertionError
+from pytest_saliency.errors import CriterionError, ExplanationAssertionError, SubjectError
 
 SIDE = 16
 
@@ -201,7 +201,7 @@ def test_nulls_that_drift_as_far_excuse_a_candidate() -> None:
         before,
         seen("cheat", everywhere=0.0, corner=1.0),
         reference="null",
-        nulls=[seen(f"s{k}", wobble=0.001 * k) for k in range(19)],
+        nulls=[seen(f"s{k}", wobble=0.001 * k) for k in range(1, 20)],
     )
     assert alarm.verdict is Verdict.FAIL
     assert alarm.decision.readouts["nulls"]["iou_drop"]["p_rank"] == pytest.approx(0.05)  # type: ignore[index]
@@ -209,7 +209,7 @@ def test_nulls_that_drift_as_far_excuse_a_candidate() -> None:
 
 def test_a_null_that_drifts_as_far_forbids_the_alarm_and_the_note_says_so() -> None:
     """One of 19 looks at the corner too: over the images the excess is shown, among the models it is not."""
-    nulls = [seen(f"s{k}", wobble=0.001 * k) for k in range(18)] + [seen("as-bad", everywhere=0.0, corner=1.01)]
+    nulls = [seen(f"s{k}", wobble=0.001 * k) for k in range(1, 19)] + [seen("as-bad", everywhere=0.0, corner=1.01)]
     found = result(seen(), seen("cheat", everywhere=0.0, corner=1.0), reference="null", nulls=nulls)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.measures["iou_drop"].interval.low > 0.3
@@ -218,7 +218,7 @@ def test_a_null_that_drifts_as_far_forbids_the_alarm_and_the_note_says_so() -> N
 
 
 def test_few_nulls_decide_by_the_bound_of_student_where_that_is_declared() -> None:
-    nulls = [seen(f"s{k}", wobble=0.02 * k) for k in range(4)]
+    nulls = [seen(f"s{k}", wobble=0.02 * k) for k in range(1, 5)]
     cheat = seen("cheat", everywhere=0.0, corner=1.0)
     declared = {"reference": "null", "nulls": nulls, "null_test": "normal"}
     found = result(seen(), cheat, max_iou_drop=None, max_displacement=0.05, **declared)
@@ -256,3 +256,18 @@ def test_too_few_nulls_and_nulls_without_a_reference_are_refused_before_anything
 def test_limits_that_mean_nothing_under_a_reference_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(CriterionError, match=words):
         result(seen(), seen("other"), **options)
+
+
+def test_a_null_counts_once_and_is_another_model_than_those_compared() -> None:
+    """One clean fine-tuning named 19 times ranks the candidate among two models, not among twenty."""
+    before, after, null = seen(), seen("cheat", everywhere=0.0, corner=1.0), seen("s1", wobble=0.001)
+    copy = seen("s2", wobble=0.001)
+    for listed, whose in (
+        ([null] * 19, "'s1' has the same weights as 's1'"),
+        ([null, copy], "'s2' has the same weights as 's1'"),
+        ([seen("clean")], "'clean' has the same weights as the model before"),
+        ([seen("again", everywhere=0.0, corner=1.0)], "'again' has the same weights as the model after"),
+    ):
+        nulls = [*listed, *[null] * (19 - len(listed))]
+        with pytest.raises(SubjectError, match=whose):
+            result(before, after, reference="null", nulls=nulls)
