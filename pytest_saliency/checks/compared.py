@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_saliency.decide.planted import seen_of
+from pytest_saliency.decide.randomised import telling
 from pytest_saliency.decide.swap import SwapBlock
 from pytest_saliency.decide.worsening_measures import measure_names
 
@@ -20,15 +22,19 @@ DECIDES_ONLY = frozenset({"alpha", "rule", "against", "curves", "reference", "nu
 """Parameters that say how numbers are judged or what is reported beside them, and change no number."""
 
 
-def compared_columns(kind: str, per_image: Table) -> dict[str, Floats]:
+def compared_columns(kind: str, per_image: Table, criterion: Mapping[str, Any] | None = None) -> dict[str, Floats]:
     """Return by column what a check of ``kind`` measured of each image, NaN where undefined.
 
+    With the check's ``criterion`` images are undefined too where the check itself takes them so for its limit.
     ``faithful`` has a column a fill: an image's own score drop minus the mean drop by the other regions of its block.
     """
     from pytest_saliency.checks.numbers import floats
 
     if kind == "model_dependent":
-        return {"excess": floats(per_image["similarity"]) - floats(per_image["floor"])}
+        similarity, floor, likeness = (floats(per_image[name]) for name in ("similarity", "floor", "likeness"))
+        if criterion is None:
+            return {"excess": similarity - floor}
+        return {"excess": telling(similarity, floor, likeness, float(criterion["max_excess"]))}
     if kind != "faithful":
         return {name: floats(per_image[name]) for name in measure_names(kind)}
     fills = [name[len("drops[") : -1] for name in per_image if name.startswith("drops[")]
@@ -38,9 +44,13 @@ def compared_columns(kind: str, per_image: Table) -> dict[str, Floats]:
 def comparable(kind: str, per_image: Table) -> NDArray[np.bool_]:
     """Return which images have a number at all.
 
-    An image alone in its class is in no block of the swap test, and only some images are explained by randomised
-    models.
+    An image alone in its class is in no block of the swap test, only some images are explained by randomised models,
+    and where the model does not see an image in its mosaic there is nothing to be found.
     """
+    from pytest_saliency.checks.numbers import floats
+
+    if kind == "planted_evidence":
+        return seen_of(floats(per_image["cell_drop"]))
     if kind == "model_dependent":
         return np.asarray([draws is not None for draws in per_image["unusable_draws"]], dtype=np.bool_)
     if kind == "faithful":

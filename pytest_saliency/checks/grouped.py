@@ -21,7 +21,7 @@ def rows_by_group(kind: str, numbers: Numbers, alpha: float) -> list[dict[str, A
         return []
     rows = [i for i, has in enumerate(comparable(kind, numbers.per_image)) if has]
     names = [str(numbers.per_image["group"][i]) for i in rows]
-    clusters = numbers.clusters()
+    clusters = numbers.units()
     within = None if clusters is None else [clusters[i] for i in rows]
     return [
         row.to_dict()

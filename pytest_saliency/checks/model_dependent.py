@@ -5,6 +5,10 @@ same class: IoU of the top regions, averaged over seeds. What two maps share any
 regions) is what the map of an image shares with the trained maps of other images: the floor. The measure is the excess
 of the first over the second. A map that does not depend on the model (an edge detector) exceeds it by far.
 
+An image's floor is taken within its set, and each image is in one set (``decide/sets.py``). The sets are the units of
+the decision: with twice as many kept images as are compared there is one compared image in each, with fewer there are
+two.
+
 Beside it, and deciding nothing, a cascade: parameters drawn anew from the top layer down, stage by stage.
 
 Source: Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018; the floor and the decision are this project's.
@@ -20,10 +24,7 @@ from pydantic import Field
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.numbers import Numbers, Table
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import Ranked
     from pytest_saliency.decide.decision import Decision
@@ -73,6 +74,7 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.decide.sets import compared_of, floor_sets, numbered, partners_of
     from pytest_saliency.measure.region_size import region_size
 
     one = explained["model"]
@@ -81,7 +83,10 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(maps, kept)
     seed = seed_of(parameters, one.cases.unordered_digest, check)
-    chosen = chosen_of(len(kept.indices), parameters.images, seed)
+    base = common.base_columns(one, kept)
+    sets = floor_sets(len(kept.indices), base.get("cluster"), parameters.images, seed)
+    chosen = np.asarray(compared_of(sets, parameters.images), dtype=np.int64)
+    partners = partners_of(sets, base.get("cluster"))
     rows = kept.indices[chosen]
     found = randomised.compare(
         one,
@@ -94,18 +99,22 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
     )
     watch = common.clock()
     with watch.stage("measure"):
-        floor = randomised.floor(maps, rows, parameters.top_fraction, one.input_size)
+        others = [[int(kept.indices[j]) for j in partners[int(i)]] for i in chosen]
+        floor = randomised.floor(maps, rows, others, parameters.top_fraction, one.input_size)
+        likeness = randomised.likeness(maps, rows, parameters.top_fraction, one.input_size)
 
     def over_all(values: common.Floats) -> list[float]:
         column = np.full(len(kept.indices), np.nan)
         column[chosen] = values
         return [float(value) for value in column]
 
-    columns = common.base_columns(one, kept) | {
+    columns = base | {
+        "set": numbered(sets, len(kept.indices)),
         "class": maps.classes[kept.indices].tolist(),
         "status": maps.status[kept.indices].tolist(),
         "similarity": over_all(found.similarity),
         "floor": over_all(floor),
+        "likeness": over_all(likeness),
         "unusable_draws": over_all(found.unusable.astype(np.float64)),
     }
     inputs = {
@@ -158,13 +167,9 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
     )
 
 
-def chosen_of(kept: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Return which of the kept images are compared, as ascending positions: all, or ``most`` drawn by ``seed``."""
-    import numpy as np
-
-    from pytest_saliency.decide.randomness import Stream
-
-    return np.sort(Stream(seed, "images").permutation(kept)[:most])
+def compared_rows(per_image: Table) -> list[int]:
+    """Return the rows of the images that randomised models explained."""
+    return [i for i, draws in enumerate(per_image["unusable_draws"]) if draws is not None]
 
 
 def decision(parameters: ModelDependentParameters, numbers: Numbers) -> Decision:
@@ -173,13 +178,12 @@ def decision(parameters: ModelDependentParameters, numbers: Numbers) -> Decision
 
     from pytest_saliency.decide import limits
     from pytest_saliency.decide.randomised import QUESTION, telling
-    from pytest_saliency.decide.values import defined, mean_of
+    from pytest_saliency.decide.values import Unit, defined, mean_of
 
     total = len(numbers.per_image["id"])
-    chosen = chosen_of(total, parameters.images, numbers.seed)
-    similarity, floor = numbers.column("similarity")[chosen], numbers.column("floor")[chosen]
-    clusters = numbers.clusters()
-    alike = int((~np.isnan(similarity) & ~(1.0 - floor > parameters.max_excess)).sum())
+    chosen = compared_rows(numbers.per_image)
+    similarity, floor, likeness = (numbers.column(name)[chosen] for name in ("similarity", "floor", "likeness"))
+    alike = int((~np.isnan(similarity) & ~(1.0 - likeness > parameters.max_excess)).sum())
     counts: dict[str, int] = {"cases": len(numbers.everyone["id"]), "randomised models": parameters.seeds}
     notes = []
     if alike:
@@ -202,13 +206,14 @@ def decision(parameters: ModelDependentParameters, numbers: Numbers) -> Decision
     }
     made = limits.decide(
         QUESTION,
-        {"excess": telling(similarity, floor, parameters.max_excess)},
+        {"excess": telling(similarity, floor, likeness, parameters.max_excess)},
         limits={"max_excess": parameters.max_excess},
         alpha=parameters.alpha,
         max_undefined=parameters.max_undefined,
         kept=len(chosen),
         total=total,
-        clusters=None if clusters is None else [clusters[i] for i in chosen],
+        clusters=[numbers.per_image["set"][i] for i in chosen],
+        unit=Unit("sets", f"sets with {len(chosen)} compared images"),
         counts=counts,
         notes=notes,
         readouts=readouts,
@@ -228,6 +233,6 @@ def ranked(parameters: ModelDependentParameters, numbers: Numbers) -> Ranked:
 
     similarity, floor = numbers.column("similarity"), numbers.column("floor")
     excess = np.full(len(similarity), -np.inf)
-    chosen = chosen_of(len(similarity), parameters.images, numbers.seed)
+    chosen = compared_rows(numbers.per_image)
     excess[chosen] = (similarity - floor)[chosen]
     return Ranked(excess, {"IoU with randomised models": similarity, "IoU with other images": floor})

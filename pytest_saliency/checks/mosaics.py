@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from pytest_saliency.checks.changes import ChangedScores, untouched_scores
 from pytest_saliency.checks.common import Floats, Kept
-from pytest_saliency.decide.decision import NotAttainable
-from pytest_saliency.decide.randomness import Stream
+from pytest_saliency.decide.sets import Sets, tiles_of
 from pytest_saliency.engine.batches import Batch, stream_chunks
 from pytest_saliency.engine.beside import after_geometry, explain_beside
 from pytest_saliency.engine.explained import Explained
@@ -23,54 +21,16 @@ from pytest_saliency.errors import SubjectError
 VERSION = 1
 """Rises whenever the same mosaics would be scored differently."""
 
-NEAR = 64
-"""How many images ahead another class is looked for, so that mosaics in work need few images in memory."""
 
-
-def planned(kept: Kept, ids: Sequence[str], labels: Sequence[int], cells: int, seed: int) -> list[Mosaic]:
-    """Return one mosaic for each kept image, in the order in which they are best read.
-
-    Images are put in a seeded order, and each takes those of other classes that follow it: of as many different
-    classes as there are among the next ``NEAR``, then of any other class. Its cell is drawn by its id.
-
-    Raises
-    ------
-    NotAttainable
-        The kept images are of one class.
-    """
-    present = sorted({labels[i] for i in kept.indices})
-    if len(present) < 2:
-        raise NotAttainable(
-            f"planted_evidence puts images of different classes side by side, but all {len(kept.indices)} kept images"
-            " are of one class; give images of other classes that the model gets right.",
-            n=len(kept.indices),
-            needed=None,
-        )
-    order = [int(kept.indices[i]) for i in Stream(seed, "mosaics").permutation(len(kept.indices))]
-    made = []
-    for place, own in enumerate(order):
-        others = _others(order, place, labels, cells - 1, len(present) - 1)
-        cell = int(Stream(seed, "cell", ids[own]).integers(cells, 1)[0])
-        made.append(Mosaic((*others[:cell], own, *others[cell:]), cell))
-    return made
-
-
-def _others(order: Sequence[int], place: int, labels: Sequence[int], count: int, classes: int) -> list[int]:
-    """Return ``count`` images of other classes that follow the one at ``place`` in a cyclic order."""
-
-    def following() -> Iterator[int]:
-        ring = (order[(place + step) % len(order)] for step in range(1, len(order)))
-        return (other for other in ring if labels[other] != labels[order[place]])
-
-    different: dict[int, int] = {}
-    for other in islice(following(), NEAR):
-        if len(different) < min(count, classes):
-            different.setdefault(labels[other], other)
-    found = list(different.values())
-    more = (other for other in following() if other not in different.values())
-    found += islice(more, count - len(found))
-    # Too few images of other classes: they come again.
-    return [found[i % len(found)] for i in range(count)]
+def planned(kept: Kept, labels: Sequence[int], sets: Sets, cells: int) -> list[Mosaic]:
+    """Return one mosaic for each kept image, set by set; ``sets`` hold positions among the kept images."""
+    rows = [int(i) for i in kept.indices]
+    of_kept = [labels[i] for i in rows]
+    return [
+        Mosaic(tuple(rows[i] for i in tiles), own)
+        for members in sets
+        for tiles, own in tiles_of(members, of_kept, cells)
+    ]
 
 
 def explain_mosaics(

@@ -82,9 +82,11 @@ def compare(result: Result, parameters: NoSubgroupGapParameters, check: str) -> 
             " case in the cases' metadata."
         )
     columns: dict[str, Any] = {
-        name: list(result.per_image[name]) for name in ("id", "label", "cluster", "group") if name in result.per_image
+        name: list(result.per_image[name])
+        for name in ("id", "label", "cluster", "group", "set")
+        if name in result.per_image
     }
-    measured = compared_columns(result.kind, result.per_image)
+    measured = compared_columns(result.kind, result.per_image, result.parameters)
     columns |= {name: values.tolist() for name, values in measured.items()}
     # An image that has no number by the way of measuring (alone in its class) is not lost: it is not asked.
     columns["asked"] = comparable(result.kind, result.per_image).tolist()
@@ -119,7 +121,7 @@ def decision(parameters: NoSubgroupGapParameters, numbers: Numbers) -> Decision:
 
     inputs = numbers.inputs
     rows = [i for i, asked in enumerate(numbers.per_image["asked"]) if asked]
-    clusters = numbers.clusters()
+    clusters = numbers.units()
     made = decide(
         parameters.of_kind,
         {str(name): numbers.column(str(name))[rows] for name in inputs["columns"]},

@@ -140,7 +140,7 @@ def compare(result: Result, entry: Entry, parameters: NotWorseThanBaselineParame
     )
 
 
-_BASE = ("id", "label", "cluster", "group")
+_BASE = ("id", "label", "cluster", "group", "set")
 
 
 def decision(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> Decision:
@@ -159,7 +159,7 @@ def decision(parameters: NotWorseThanBaselineParameters, numbers: Numbers) -> De
         max_undefined=parameters.max_undefined,
         min_kept=parameters.min_kept,
         baseline=int(baseline["images"]),
-        clusters=numbers.clusters(),
+        clusters=numbers.units(),
         region=None if inputs["region"] is None else int(inputs["region"]),
         counts={"new": int(inputs["new"])},
         notes=(

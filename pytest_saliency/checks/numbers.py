@@ -91,6 +91,10 @@ class Numbers:
         """Return the cluster of each kept image, or None."""
         return self.per_image.get("cluster")
 
+    def units(self) -> Sequence[Any] | None:
+        """Return what the kept images are averaged within: the set that shares mosaics or floors, else the cluster."""
+        return self.per_image.get("set", self.clusters())
+
     def all_clusters(self) -> Sequence[str] | None:
         """Return the cluster of each of all cases, or None."""
         return self.everyone.get("cluster")

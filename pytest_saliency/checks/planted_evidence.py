@@ -4,6 +4,9 @@ Four images of different classes are put side by side, and the map is made for t
 it is in that cell, whatever it is, so no annotation is needed. The measure is the share of the map's positive mass in
 the cell; a map that does not know the image has 1 in 4 there on average.
 
+Images share mosaics within a set only, and each image is in one set (``decide/sets.py``). The sets are the units of the
+decision: the shares of their images are averaged.
+
 The images are those that the model gets right. Whether it still knows them inside a mosaic is found out, not assumed:
 putting the next cell's image in its place must lower the log-odds of its class. Mosaics of which that is not so hold
 nothing to be found; they are left out whatever their maps show, and ``min_seen`` bounds how many they may be.
@@ -61,6 +64,8 @@ class PlantedEvidenceParameters(Parameters):
 
 def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameters, check: str) -> Result:
     """Make mosaics, explain them, measure where the maps lie, and decide."""
+    from math import isqrt
+
     import numpy as np
     import torch
 
@@ -69,14 +74,16 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import rows_of
-    from pytest_saliency.decide.planted import SEEN
+    from pytest_saliency.decide.sets import mosaic_sets, numbered
     from pytest_saliency.engine.beside import images_of
-    from pytest_saliency.measure.planted import cell_shares
+    from pytest_saliency.measure.planted import cell_shares, cell_spans
 
     one = explained["model"]
     kept = common.keep(one, one.correct, "not correct")
     seed = seed_of(parameters, one.cases.unordered_digest, check)
-    planned = mosaics.planned(kept, one.cases.ids, one.cases.labels, parameters.cells, seed)
+    base = common.base_columns(one, kept)
+    sets = mosaic_sets(base["label"], base.get("cluster"), parameters.cells, seed)
+    planned = mosaics.planned(kept, one.cases.labels, sets, parameters.cells)
     with one.stage("mosaics") as cost:
         over, scale = mosaics.explain_mosaics(one, planned, parameters.method, parameters.scale)
         maps = over.maps(parameters.method, "label")
@@ -96,11 +103,11 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     usable = maps.ok[rows]
     own_share = np.where(usable, shares[np.arange(len(rows)), own], np.nan)
     elsewhere = np.where(np.arange(parameters.cells) == own[:, None], -1.0, shares).max(axis=1)
-    columns = common.base_columns(one, kept) | {
+    columns = base | {
+        "set": numbered(sets, len(rows)),
         "status": maps.status[rows].tolist(),
         "cell": own.tolist(),
         "cell_drop": drops[rows].tolist(),
-        "seen": (drops[rows] > SEEN).tolist(),
         "own_share": own_share.tolist(),
         "largest_other_share": np.where(usable, elsewhere, np.nan).tolist(),
     }
@@ -115,6 +122,13 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
         made = decision(parameters, numbers)
     cases = common.case_record(one, kept)
     order = ranked(parameters, numbers)
+
+    def own_cell(i: int) -> object:
+        side = isqrt(parameters.cells)
+        row, column = divmod(int(own[i]), side)
+        made = np.zeros(over.input_size, dtype=bool)
+        made[..., cell_spans(made.shape[-2], side)[row], cell_spans(made.shape[-1], side)[column]] = True
+        return made
 
     def caption(i: int) -> list[str]:
         return [
@@ -141,7 +155,14 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
             "scored_images": scored,
         },
         gallery=Gallery(
-            over, inside, order.badness, (maps,), ("map",), caption, f"{check}: {made.verdict}, {maps.method}"
+            over,
+            inside,
+            order.badness,
+            (maps,),
+            ("map",),
+            caption,
+            f"{check}: {made.verdict}, {maps.method}; outlined: the cell of the class",
+            outline=own_cell,
         ),
         maps=lambda: common.layer_maps(inside, mosaic=maps),
     )
@@ -159,10 +180,10 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
 
     from pytest_saliency.decide import limits
     from pytest_saliency.decide.decision import NotAttainable
-    from pytest_saliency.decide.planted import QUESTION, SEEN
-    from pytest_saliency.decide.values import defined, mean_of
+    from pytest_saliency.decide.planted import QUESTION, SEEN, seen_of
+    from pytest_saliency.decide.values import Unit, defined, mean_of
 
-    seen = np.asarray(numbers.per_image["seen"], dtype=bool)
+    seen = seen_of(numbers.column("cell_drop"))
     share, other = numbers.column("own_share"), numbers.column("largest_other_share")
     if not seen.any():
         raise NotAttainable(
@@ -172,7 +193,8 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
             n=0,
             needed=None,
         )
-    clusters = numbers.clusters()
+    sets = [name for name, one in zip(numbers.per_image["set"], seen, strict=True) if one]
+    told = f"{int(seen.sum())} of {len(seen)} images"
     cells = np.asarray(numbers.per_image["cell"])
     by_cell = {
         _place(cell, parameters.cells): mean_of(defined(share[seen & (cells == cell)]))
@@ -188,8 +210,13 @@ def decision(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Decisio
         min_kept=parameters.min_seen,
         kept=int(seen.sum()),
         total=len(seen),
-        clusters=None if clusters is None else [name for name, one in zip(clusters, seen, strict=True) if one],
+        clusters=sets,
+        unit=Unit("sets", f"sets with {told}"),
         counts={"cases": len(numbers.everyone["id"]), "not seen in the mosaic": int((~seen).sum())},
+        notes=[
+            f"{told} count: in their mosaics the log-odds of the class fall when another image takes the place of their"
+            f" own ('min_seen' {parameters.min_seen:g}); images that share mosaics are one set, and sets are the units"
+        ],
         readouts={
             "chance": 1.0 / parameters.cells,
             "scale": numbers.inputs["scale"],
@@ -210,7 +237,8 @@ def ranked(parameters: PlantedEvidenceParameters, numbers: Numbers) -> Ranked:
     import numpy as np
 
     from pytest_saliency.checks.worst import Ranked
+    from pytest_saliency.decide.planted import seen_of
 
     share = numbers.column("own_share")
-    seen = np.asarray(numbers.per_image["seen"], dtype=bool)
+    seen = seen_of(numbers.column("cell_drop"))
     return Ranked(np.where(seen, -share, -np.inf), {"share in its cell": share})

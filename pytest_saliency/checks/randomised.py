@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from pytest_saliency.checks.changes import told
 from pytest_saliency.checks.common import Floats, Indices
 from pytest_saliency.decide.randomness import seed_from
+from pytest_saliency.decide.sets import OTHERS
 from pytest_saliency.engine.batches import load_pixels
 from pytest_saliency.engine.beside import explain_beside, images_of, refuse_brought
 from pytest_saliency.engine.cascade import from_the_top, stages_of
@@ -33,8 +34,6 @@ VERSION = 1
 """Rises whenever the same model, maps and seeds would give other numbers."""
 
 STAGE_SEEDS = 3
-OTHERS = 10
-"""Other images whose trained maps each map is compared with, for the floor."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,28 @@ def compare(
     )
 
 
-def floor(maps: Maps, rows: Indices, fraction: float, size: tuple[int, ...]) -> Floats:
-    """Return the mean IoU (n,) of each image's map with up to ``OTHERS`` other images' maps, NaN where undefined."""
+def floor(
+    maps: Maps, rows: Indices, partners: Sequence[Sequence[int]], fraction: float, size: tuple[int, ...]
+) -> Floats:
+    """Return the mean IoU (n,) of the maps at ``rows`` with those of their partners, NaN where undefined."""
+    n = len(rows)
+    total, count = np.zeros(n), np.zeros(n)
+    for turn in range(max(len(one) for one in partners)):
+        having = np.asarray([i for i in range(n) if turn < len(partners[i])], dtype=np.int64)
+        own, others = rows[having], np.asarray([partners[i][turn] for i in having], dtype=np.int64)
+        found = _iou(maps.values[own], maps.values[others], fraction, size)
+        seen = maps.ok[own] & maps.ok[others] & ~np.isnan(found)
+        total[having[seen]] += found[seen]
+        count[having[seen]] += 1
+    mean: Floats = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+    return mean
+
+
+def likeness(maps: Maps, rows: Indices, fraction: float, size: tuple[int, ...]) -> Floats:
+    """Return the mean IoU (n,) of each image's map with up to ``OTHERS`` other images' maps, NaN where undefined.
+
+    Images share these others, so that the numbers are not independent and nothing is bound by them.
+    """
     n = len(rows)
     total, count = np.zeros(n), np.zeros(n)
     usable = maps.ok[rows]

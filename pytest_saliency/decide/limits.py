@@ -27,6 +27,7 @@ from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, Way, reacha
 from pytest_saliency.decide.values import (
     BoolArray,
     FloatArray,
+    Unit,
     Units,
     checked,
     defined,
@@ -58,12 +59,14 @@ def decide(
     kept: int,
     total: int,
     clusters: Sequence[Hashable] | None = None,
+    unit: Unit | None = None,
     apart: Mapping[str, Units] | None = None,
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
     readouts: Mapping[str, object] | None = None,
     tolerances: Mapping[str, Tolerance] | None = None,
     also: Mapping[str, float] | None = None,
+    blocked: Sequence[str] = (),
     seed: int,
     described: bool = True,
 ) -> Decision:
@@ -84,6 +87,8 @@ def decide(
         PASS is blocked when fewer than ``min_kept`` of the ``total`` cases were kept.
     clusters
         One name per kept image; numbers are averaged within a cluster and the clusters are the units.
+    unit
+        What the units are called, where that is neither "images" nor "clusters".
     apart
         Units of measures that have images of their own, as accuracy over all cases.
     counts, notes, readouts
@@ -92,6 +97,8 @@ def decide(
         By how much the numbers of two runs may differ, by name of the measure; what the question says by default.
     also
         By measure a further p-value that an alarm needs too: FAIL is shown by the larger of the two.
+    blocked
+        Sentences about what else blocks PASS: what was asked for and not seen.
     described
         False leaves out what decides nothing (bootstrap intervals, other verdicts within the tolerance), for
         simulations that ask for many verdicts.
@@ -119,7 +126,7 @@ def decide(
             raise CriterionError(f"{name} holds {array.size} numbers, but {kept} images were kept; give one for each.")
     if not 0 <= kept <= total:
         raise CriterionError(f"{kept} of {total} images were kept; that is impossible, check the counts.")
-    units = Units(kept, clusters)
+    units = Units(kept, clusters, unit)
     each = {name: own.get(name, units) for name in arrays}
     declared = [entry for entry in question.entries if entry.limit in limits]
     single = [entry for entry in declared if entry.name not in own]
@@ -145,7 +152,9 @@ def decide(
     for entry in declared:
         if entry.name in own:
             undefined = max(undefined, float(np.mean(np.isnan(arrays[entry.name]))))
-    gates = Gates(question, undefined, max_undefined, kept, total, min_kept)
+    gates = Gates(
+        question, undefined, max_undefined, kept, total, min_kept, tuple(blocked), "" if unit is None else unit.told
+    )
     verdict = verdict_of(all(leg.holds for leg in legs) and not gates.block, bool(shown))
     nearby = None
     if described:

@@ -13,7 +13,10 @@ from pytest_saliency.decide.verdict import Verdict
 
 @dataclass(frozen=True)
 class Gates:
-    """What must hold of the images before any PASS: few undefined, enough kept. Neither gate stops a FAIL."""
+    """What must hold of the images before any PASS: few undefined, enough kept. No gate stops a FAIL.
+
+    ``further``: sentences of the kind's own about what blocks PASS; ``unit``: what n counts, where headlines say it.
+    """
 
     question: Question
     undefined: float
@@ -21,6 +24,8 @@ class Gates:
     kept: int
     total: int
     min_kept: float
+    further: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def block(self) -> bool:
@@ -39,7 +44,7 @@ class Gates:
                 f"only {self.kept} of {self.total} images were kept, {words.percent(self.min_kept)} are needed;"
                 f" {self.question.few}"
             )
-        return found
+        return [*found, *self.further]
 
 
 def headline(
@@ -57,24 +62,25 @@ def headline(
         first = [entry.moved for entry in question.entries if entry.name in shown]
         first += [question.beyond.moved] if question.beyond is not None else []
         lead = first[0]
-        return f"{lead}: {_facts([entry for entry in limited if entry.name in shown], alpha)}{_lost(gates)}"
+        return f"{lead}: {_facts([entry for entry in limited if entry.name in shown], gates, alpha)}{_lost(gates)}"
     if verdict is Verdict.PASS:
-        return f"{question.held}: {_facts(limited, alpha)}{_lost(gates)}"
+        return f"{question.held}: {_facts(limited, gates, alpha)}{_lost(gates)}"
     blocking = gates.sentences()
     if blocking:
-        return f"not demonstrated: {'; '.join(blocking)}; {_facts(limited, alpha)}"
+        return f"not demonstrated: {'; '.join(blocking)}; {_facts(limited, gates, alpha)}"
     names = {entry.limit: entry.name for entry in question.entries}
     if question.beyond is not None:
         names[question.beyond.limit] = question.beyond.name
     missing = [measures[names[leg.name]] for leg in legs if not leg.holds]
-    advice = _advice(question, missing[0], alpha)
-    return f"not demonstrated: {_facts(missing, alpha)}{_lost(gates)}; {advice}"
+    advice = _advice(question, missing[0], gates, alpha)
+    return f"not demonstrated: {_facts(missing, gates, alpha)}{_lost(gates)}; {advice}"
 
 
-def _facts(measures: Sequence[Measure], alpha: float) -> str:
+def _facts(measures: Sequence[Measure], gates: Gates, alpha: float) -> str:
     """Return every measure with its limit and bound; n is said once where all share it."""
     sizes = {measure.n for measure in measures}
-    shared = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
+    called = f" {gates.unit}" if gates.unit else ""
+    shared = f", n = {sizes.pop()}{called}" if len(sizes) == 1 else ""
     facts = []
     for measure in measures:
         limit = 0.0 if measure.limit is None else measure.limit
@@ -88,7 +94,7 @@ def _lost(gates: Gates) -> str:
     return f", {words.percent(gates.undefined)} undefined" if gates.undefined else ""
 
 
-def _advice(question: Question, measure: Measure, alpha: float) -> str:
+def _advice(question: Question, measure: Measure, gates: Gates, alpha: float) -> str:
     limited = {entry.name: entry for entry in question.entries}
     limit = 0.0 if measure.limit is None else measure.limit
     if measure.name not in limited:
@@ -104,4 +110,5 @@ def _advice(question: Question, measure: Measure, alpha: float) -> str:
         return "more images or a wider limit would help"
     # Two digits are all that such a forecast carries.
     shown = round(needed, 2 - len(str(needed)))
-    return f"about {shown} images would show it if mean and spread stay as measured"
+    called = gates.unit.partition(" ")[0] or "images"
+    return f"about {shown} {called} would show it if mean and spread stay as measured"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_saliency.decide.limited import Limited, Question
 from pytest_saliency.decide.tolerance import Tolerance
+from pytest_saliency.decide.values import BoolArray, FloatArray
 
 SEEN = 0.01
 """A class is seen in its cell where another image there lowers its log-odds by more than this: 1 % of its odds."""
@@ -30,3 +31,8 @@ QUESTION = Question(
     perfect="all of every map lay in its own cell",
     nothing="maps that lie in their own cell",
 )
+
+
+def seen_of(cell_drop: FloatArray) -> BoolArray:
+    """Return in which mosaics the model sees the class in its cell; a drop that is not a number shows nothing."""
+    return cell_drop > SEEN

@@ -31,11 +31,13 @@ QUESTION = Question(
 )
 
 
-def telling(similarity: FloatArray, floor: FloatArray, max_excess: float) -> FloatArray:
+def telling(similarity: FloatArray, floor: FloatArray, likeness: FloatArray, max_excess: float) -> FloatArray:
     """Return ``similarity`` - ``floor`` (n,), NaN where even an unchanged map would lie within ``max_excess``.
 
-    Where all images have nearly the same map, the floor is near 1, and a map that ignores the model exceeds it by
-    nothing: such an image cannot speak for the method.
+    ``likeness`` is an image's mean IoU with many others, the floor that with those of its set, which may be one. Where
+    all images have nearly the same map, both are near 1, and a map that ignores the model exceeds them by nothing: such
+    an image cannot speak for the method. That images share the others of ``likeness`` does no harm, as an undefined
+    image counts as the worst value for PASS and as the best for FAIL.
     """
     with np.errstate(invalid="ignore"):  # infinite numbers are told of by whoever decides
-        return np.where(1.0 - floor > max_excess, similarity - floor, np.nan)
+        return np.where(1.0 - likeness > max_excess, similarity - floor, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,20 @@ def level(alpha: float) -> float:
     return float(alpha)
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What the units are called, and with what a headline ends "n = 25 ": "sets with 98 of 100 images"."""
+
+    word: str
+    told: str
+
+
 class Units:
     """The units of a decision: the images, or the clusters that group them (average within, then decide)."""
 
-    def __init__(self, images: int, clusters: Sequence[Hashable] | None) -> None:
+    def __init__(self, images: int, clusters: Sequence[Hashable] | None, unit: Unit | None = None) -> None:
         self.images = images
+        self.unit = unit
         self.clustered = clusters is not None
         if clusters is None:
             self._member: IntArray = np.arange(images, dtype=np.int64)
@@ -89,6 +99,8 @@ class Units:
     @property
     def word(self) -> str:
         """Return what the units are called."""
+        if self.unit is not None:
+            return self.unit.word
         return "clusters" if self.clustered else "images"
 
     def average(self, values: FloatArray) -> FloatArray:

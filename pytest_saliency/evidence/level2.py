@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.decide.tolerance import Tolerance
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.evidence.again import guarded
 from pytest_saliency.evidence.findings import Found
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_BYTES = 1 << 33
+EXACTLY = Tolerance(0.0, 0.0)
 DRIFT = ("iou_drop", "displacement", "correlation", "concentration_change")
 
 Record = Mapping[str, Any]
@@ -87,15 +89,40 @@ def _check(folder: Path, name: str, record: Record, found: Found) -> None:
     from pytest_saliency.engine.threads import cpu_threads
 
     with cpu_threads(1):  # a few maps at a time: threads would wait for each other longer than they work
+        for line in other_statuses(record, arrays):
+            found.add(CASES, f"{name}: {line} in {path}")
         scored = SCORED[record["kind"]](record, arrays)
     for column, made in scored.items():
         said = record["per_image"].get(column)
-        tolerance = tolerance_for(column, record["inputs"])
-        if said is None or tolerance is None:
+        if said is None:
             continue
+        tolerance = tolerance_for(column, record["inputs"]) or EXACTLY
         problem = too_far(said, [None if value != value else value for value in made.tolist()], tolerance)
         if problem is not None:
             found.add(CASES, f"{name}: {column} does not follow from the maps in {path}: it {problem}")
+
+
+def other_statuses(record: Record, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return a sentence for every column of statuses that the stored maps contradict.
+
+    That a method has no meaning on an image (``degenerate``) the method says, and no map shows.
+    """
+    import torch
+
+    from pytest_saliency.engine.maps import judge
+
+    table, found = record["per_image"], []
+    for array, values in arrays.items():
+        column = next((one for one in (f"status_{array}", "status") if one in table), None)
+        if column is None or array == "again":
+            continue
+        made = judge(torch.from_numpy(values.copy())).tolist()
+        pairs = enumerate(zip(table[column], made, strict=True))
+        other = next(((row, said, one) for row, (said, one) in pairs if said not in (one, "degenerate")), None)
+        if other is not None:
+            row, said, one = other
+            found.append(f"{column} does not follow from the maps: row {row} is {said!r}, and its map {one!r},")
+    return found
 
 
 def arrays_of(content: bytes) -> dict[str, NDArray[Any]]:
@@ -164,7 +191,8 @@ def no_semantic_drift(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dic
     """Return the columns of ``no_semantic_drift``, which maps alone give."""
     import numpy as np
 
-    from pytest_saliency.checks.drift import measure
+    from pytest_saliency.checks.drift import concentrations, measure
+    from pytest_saliency.checks.drift_excess import CONCENTRATION
 
     table = record["per_image"]
     before: Any = _Stored.of(arrays["before"], table["status_before"])
@@ -172,7 +200,10 @@ def no_semantic_drift(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dic
     rows = np.arange(len(before.ok))
     size = tuple(int(side) for side in record["inputs"]["size"])
     made = measure(before, after, rows, float(record["criterion"]["top_fraction"]), size)
-    return {name: np.asarray(made[name]) for name in DRIFT}
+    columns = {name: np.asarray(made[name]) for name in DRIFT}
+    if CONCENTRATION in table:
+        columns[CONCENTRATION] = concentrations(before, rows, size)
+    return columns
 
 
 def avoids(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -188,6 +219,21 @@ def avoids(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
     weights = weights_of(region, tuple(int(side) for side in record["inputs"]["size"]))[0]
     found = inside.measured(stored, np.arange(len(stored.ok)), stored.ok, lambda _: weights)
     return {"mass_inside": np.asarray(found["mass_inside"])}
+
+
+def not_vacuous(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the column of ``not_vacuous``: which maps show nothing."""
+    import numpy as np
+    import torch
+
+    from pytest_saliency.engine.maps import judge
+
+    values = torch.from_numpy(arrays["top1"].copy())
+    made = judge(values).astype("<U10")
+    # What only the method can say is taken from it; the rest must follow from the maps.
+    said = np.asarray(record["per_image"]["status"])
+    made[said == "degenerate"] = "degenerate"
+    return {"vacuous": ((made != "ok") | (values[0].numel() == 1)).astype(float)}
 
 
 def planted_evidence(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -208,18 +254,21 @@ def planted_evidence(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict
 
 
 def model_dependent(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the column of ``model_dependent`` that the trained model's maps give; no randomised one is stored."""
+    """Return the columns of ``model_dependent`` that the trained model's maps give; no randomised one is stored."""
     import numpy as np
 
-    from pytest_saliency.checks.model_dependent import chosen_of
-    from pytest_saliency.checks.randomised import floor
+    from pytest_saliency.checks.randomised import floor, likeness
+    from pytest_saliency.decide.sets import compared_of, floor_sets, partners_of
 
-    criterion = record["criterion"]
+    criterion, clusters = record["criterion"], record["per_image"].get("cluster")
     stored: Any = _Stored.of(arrays["top1"], record["per_image"]["status"])
-    chosen = chosen_of(len(stored.ok), int(criterion["images"]), int(record["seed"], 16))
-    column = np.full(len(stored.ok), np.nan)
-    column[chosen] = floor(stored, chosen, float(criterion["top_fraction"]), tuple(record["inputs"]["size"]))
-    return {"floor": column}
+    most, fraction, size = int(criterion["images"]), float(criterion["top_fraction"]), tuple(record["inputs"]["size"])
+    sets = floor_sets(len(stored.ok), clusters, most, int(record["seed"], 16))
+    chosen, partners = np.asarray(compared_of(sets, most), dtype=np.int64), partners_of(sets, clusters)
+    columns = {name: np.full(len(stored.ok), np.nan) for name in ("floor", "likeness")}
+    columns["floor"][chosen] = floor(stored, chosen, [partners[int(i)] for i in chosen], fraction, size)
+    columns["likeness"][chosen] = likeness(stored, chosen, fraction, size)
+    return columns
 
 
 SCORED = {
@@ -227,5 +276,6 @@ SCORED = {
     "class_sensitive": class_sensitive,
     "model_dependent": model_dependent,
     "no_semantic_drift": no_semantic_drift,
+    "not_vacuous": not_vacuous,
     "planted_evidence": planted_evidence,
 }

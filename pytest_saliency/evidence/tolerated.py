@@ -17,6 +17,7 @@ MEASURE_OF = {
     "own_share": "mass_inside",
     "largest_other_share": "mass_inside",
     "floor": "iou_drop",
+    "likeness": "iou_drop",
     "cell_drop": "log_odds_drop",
 }
 

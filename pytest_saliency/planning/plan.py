@@ -108,7 +108,7 @@ def _planned(asked: Asked, record: Mapping[str, Any], power: float, draws: int) 
         "pilot_cases": len(numbers.everyone["id"]),
         "pilot_verdict": None if now is None else now.verdict.value,
         "least": least,
-        "unit": "clusters" if "cluster" in numbers.everyone else "images",
+        "unit": "sets" if "set" in numbers.per_image else "clusters" if "cluster" in numbers.everyone else "images",
     }
     if "block" in numbers.per_image or (now is not None and _permuted(now)):
         return _by_formula(asked, pilot, now, shared, power)

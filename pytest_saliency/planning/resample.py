@@ -16,7 +16,10 @@ TIMES = "plan"
 
 @dataclass(frozen=True, eq=False)
 class Pilot:
-    """The numbers of a pilot by unit (case, or cluster): the rows of each unit among all cases, and among the kept."""
+    """The numbers of a pilot by unit: the rows of each unit among all cases, and among the kept.
+
+    A unit is a case, a cluster, or a set of images that share mosaics or floors.
+    """
 
     numbers: Numbers
     rows: Sequence[Sequence[int]]
@@ -29,7 +32,14 @@ class Pilot:
         everyone = numbers.everyone
         place = {one: row for row, one in enumerate(numbers.per_image["id"])}
         units: dict[Any, list[int]] = {}
-        names = everyone.get("cluster") or everyone["id"]
+        names = list(everyone.get("cluster") or everyone["id"])
+        if "set" in numbers.per_image:
+            # A cluster with kept images is in their set; a case that was left out is a unit by itself.
+            within = {names[row]: place[one] for row, one in enumerate(everyone["id"]) if one in place}
+            names = [
+                ("set", numbers.per_image["set"][within[name]]) if name in within else ("left out", name)
+                for name in names
+            ]
         for row, name in enumerate(names):
             units.setdefault(name, []).append(row)
         return cls(numbers, list(units.values()), [place.get(one, -1) for one in everyone["id"]])
@@ -67,8 +77,10 @@ class Pilot:
         """Return the numbers of these units, each a unit of its own however often it is there."""
         whole: list[int] = []
         clusters: list[str] = []
+        numbered: list[int] = []
         for number, unit in enumerate(units):
             whole += self.rows[unit]
+            numbered += [number] * len(self.rows[unit])
             clusters += [f"u{number:07d}"] * len(self.rows[unit])
         ids = [f"i{number:08d}" for number in range(len(whole))]
         inside = [i for i, row in enumerate(whole) if self.kept[row] >= 0]
@@ -78,6 +90,8 @@ class Pilot:
         everyone["id"], per_image["id"] = ids, [ids[i] for i in inside]
         if "cluster" in everyone:
             everyone["cluster"], per_image["cluster"] = clusters, [clusters[i] for i in inside]
+        if "set" in per_image:
+            per_image["set"] = [numbered[i] for i in inside]
         return replace(self.numbers, everyone=everyone, per_image=per_image, inputs=self._inputs(len(inside)))
 
     def _inputs(self, kept: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from pytest_saliency.checks.common import Kept
 from pytest_saliency.checks.mosaics import planned
 from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
-from pytest_saliency.engine.mosaics import joined, without_own
+from pytest_saliency.decide.planted import SEEN
+from pytest_saliency.decide.sets import mosaic_sets
+from pytest_saliency.engine.mosaics import Mosaic, joined, without_own
 from pytest_saliency.evidence.level2 import SCORED
 from pytest_saliency.measure.planted import cell_shares
 
@@ -39,6 +42,11 @@ KIND = KINDS["planted_evidence"]
 def sound() -> Explained:
     images, labels = textured_images(60)
     return explain(Subject(Bank(), layer="features", name="sound"), Cases.from_arrays(images, labels), device="cpu")
+
+
+def plan_of(indices: np.ndarray, labels: Sequence[int], cells: int, seed: int) -> list[Mosaic]:
+    sets = mosaic_sets([labels[i] for i in indices], None, cells, seed)
+    return planned(Kept(indices, len(labels), {}), labels, sets, cells)
 
 
 def run(explained: Explained, **options: Any) -> Result:
@@ -98,8 +106,7 @@ def test_maps_that_are_out_of_place_or_empty_do_not_pass(sound: Explained, metho
 def test_shares_by_hand(sound: Explained) -> None:
     """The whole way again in float64: put four images together, explain the class, resize, sum the cell."""
     made = run(sound, method="gradcam")
-    kept = Kept(np.flatnonzero(sound.correct), 60, {})
-    plan = planned(kept, sound.cases.ids, sound.cases.labels, 4, made.numbers.seed)
+    plan = plan_of(np.flatnonzero(sound.correct), sound.cases.labels, 4, made.numbers.seed)
     model = Bank().double()
     rows = {case: at for at, case in enumerate(made.per_image["id"])}
     for mosaic in plan[::9]:
@@ -128,22 +135,20 @@ def _odds(logits: Tensor, label: int) -> float:
 
 def test_each_image_is_the_target_once_among_other_classes(sound: Explained) -> None:
     labels = sound.cases.labels
-    kept = Kept(np.arange(60), 60, {})
-    plan = planned(kept, sound.cases.ids, labels, 4, seed=5)
+    plan = plan_of(np.arange(60), labels, 4, seed=5)
     assert sorted(one.target for one in plan) == list(range(60))
     for one in plan:
         assert len({labels[i] for i in one.tiles}) == 4
     assert set(Counter(one.own for one in plan)) == {0, 1, 2, 3}
-    turned = Kept(np.arange(60)[::-1].copy(), 60, {})
-    assert planned(kept, sound.cases.ids, labels, 4, seed=5) == plan
-    assert planned(turned, sound.cases.ids, labels, 4, seed=6) != plan
-    nine = planned(kept, sound.cases.ids, labels, 9, seed=5)
-    assert all(len(set(one.tiles)) == 9 for one in nine)
+    assert plan_of(np.arange(60), labels, 4, seed=5) == plan
+    assert plan_of(np.arange(60), labels, 4, seed=6) != plan
+    nine = plan_of(np.arange(60), labels, 9, seed=5)
+    assert {len(one.tiles) for one in nine} == {9}
     assert all(labels[i] != labels[one.target] for one in nine for at, i in enumerate(one.tiles) if at != one.own)
 
 
 def test_two_classes_and_one_image_of_the_other() -> None:
-    plan = planned(Kept(np.arange(5), 5, {}), [*"abcde"], [0, 0, 0, 0, 1], 4, seed=0)
+    plan = plan_of(np.arange(5), [0, 0, 0, 0, 1], 4, seed=0)
     for one in plan:
         others = [i for at, i in enumerate(one.tiles) if at != one.own]
         assert others == [4, 4, 4] if one.target != 4 else len(set(others)) == 3
@@ -226,7 +231,7 @@ def test_a_model_that_looks_at_a_fixed_place_cannot_pass() -> None:
     assert found.correct.all()
     made = run(found, method="hirescam")
     assert made.verdict is Verdict.INCONCLUSIVE
-    assert [cell == 0 for cell in made.per_image["cell"]] == made.per_image["seen"]
+    assert [cell == 0 for cell in made.per_image["cell"]] == [drop > SEEN for drop in made.per_image["cell_drop"]]
     assert made.measures["own_share"].estimate > 0.9
     assert "does not rest on the planted cell" in made.headline
 
@@ -288,9 +293,7 @@ def test_preprocess_is_applied_once_to_the_images_and_the_mosaic_is_only_normali
     subject = Subject(Bank(), layer="features", preprocess={"center_crop": 32, "mean": [0.0], "std": [1.0]})
     made = run(explain(subject, Cases.from_arrays(wide, labels), device="cpu"), method="gradcam", min_share=0.4)
     assert made.numbers.inputs["size"] == [64, 64]
-    again = planned(
-        Kept(np.flatnonzero(sound.correct), 60, {}), sound.cases.ids, sound.cases.labels, 4, made.numbers.seed
-    )
+    again = plan_of(np.flatnonzero(sound.correct), sound.cases.labels, 4, made.numbers.seed)
     cells = {sound.cases.ids[one.target]: one.own for one in again}
     assert [cells[case] for case in made.per_image["id"]] == made.per_image["cell"]
     assert made.verdict is Verdict.PASS
@@ -307,3 +310,39 @@ def test_decided_again_from_its_numbers_measured_again_from_its_maps_and_counted
     assert made.execution["planned_images"] == 2 * len(made.per_image["id"])
     assert made.execution["planned_images"] <= made.execution["scored_images"] <= made.execution["planned_images"] + 2
     assert sound.costs()["stages"]["mosaics"]["images"]["mosaic"] >= made.execution["scored_images"]
+
+
+def test_the_model_sees_what_the_drop_says(sound: Explained) -> None:
+    """Which images count is told by the drop alone: no other column can take an image out."""
+    made = run(sound, method="gradcam")
+    columns = {**made.numbers.per_image, "seen": [False] * len(made.per_image["id"])}
+    forged = replace(made.numbers, per_image=columns)
+    parameters = KIND.parameters(**made.parameters)
+    assert KIND.decide(parameters, forged).to_dict() == made.decision.to_dict()
+    drops = [0.0, *made.per_image["cell_drop"][1:]]
+    fewer = KIND.decide(parameters, replace(made.numbers, per_image={**made.numbers.per_image, "cell_drop": drops}))
+    assert fewer.counts["kept"] == made.decision.counts["kept"] - 1
+
+
+def test_n_counts_sets_and_says_how_many_images_they_hold(sound: Explained) -> None:
+    made = run(sound, method="gradcam")
+    kept, seen = len(made.per_image["id"]), made.decision.counts["kept"]
+    assert made.decision.n == len(set(made.per_image["set"])) == kept // 4
+    assert made.decision.counts["sets"] == made.decision.n
+    assert f"n = {made.decision.n} sets with {seen} of {kept} images" in made.headline
+    by_set: dict[int, list[float]] = {}
+    for name, share in zip(made.per_image["set"], made.per_image["own_share"], strict=True):
+        by_set.setdefault(name, []).append(share)
+    expected = np.mean([np.mean(shares) for shares in by_set.values()])
+    assert made.measures["own_share"].estimate == pytest.approx(expected)
+
+
+def test_the_cell_of_the_class_is_outlined(sound: Explained) -> None:
+    made = run(sound, method="gradcam")
+    assert made.gallery is not None
+    assert made.gallery.outline is not None
+    for i in (0, 7, 20):
+        row, column = divmod(made.per_image["cell"][i], 2)
+        expected = np.zeros((64, 64), dtype=bool)
+        expected[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = True
+        np.testing.assert_array_equal(made.gallery.outline(i), expected)

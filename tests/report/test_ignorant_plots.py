@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fixtures.records import sample_record
+from pytest_saliency.decide.planted import SEEN
 from pytest_saliency.report.plots.plot import Plot
 from pytest_saliency.report.plots.registry import plots_of
 from tests.report.drawn import Read
@@ -38,17 +39,20 @@ def test_each_control_has_its_estimate_and_bounds(verdict: str) -> None:
 def test_mosaics_that_the_model_does_not_see_are_left_out() -> None:
     record = sample_record("planted_evidence", "PASS", undefined=1)
     plot = named(record)["own-share"]
-    seen = [
-        share for share, one in zip(record["per_image"]["own_share"], record["per_image"]["seen"], strict=True) if one
-    ]
-    defined = [share for share in seen if share is not None]
-    lost = len(record["per_image"]["seen"]) - len(seen)
+    table = record["per_image"]
+    rows = [i for i, drop in enumerate(table["cell_drop"]) if drop > SEEN]
+    lost = len(table["id"]) - len(rows)
     assert lost > 0
+    by_set: dict[int, list[float]] = {}
+    for i in rows:
+        if table["own_share"][i] is not None:
+            by_set.setdefault(table["set"][i], []).append(table["own_share"][i])
+    defined = [float(np.mean(shares)) for shares in by_set.values()]
     words = Read.of(plot.svg).words()
-    assert f"n = {len(defined)} images" in words
+    assert f"n = {len(defined)} sets" in words
     assert f"{lost} images that the model does not see" in words
     assert "chance 0.25" in words
-    assert f"{sum(share < 0.5 for share in defined)} of {len(defined)} images beyond the limit" in plot.alt
+    assert f"{sum(share < 0.5 for share in defined)} of {len(defined)} sets beyond the limit" in plot.alt
 
 
 def test_the_cascade_is_drawn_stage_by_stage() -> None:
@@ -61,8 +65,10 @@ def test_the_cascade_is_drawn_stage_by_stage() -> None:
     np.testing.assert_allclose([ax * x + bx for x, _ in dots], [0, *(one["modules"] for one in stages)], atol=0.5)
     np.testing.assert_allclose([ay * y + by for _, y in dots], [1.0, *(one["mean"] for one in stages)], atol=0.01)
     assert "down to layer3.1.conv2" in plots["cascade"].alt
-    excess = np.asarray(record["per_image"]["similarity"]) - np.asarray(record["per_image"]["floor"])
-    assert f"{(excess > 0.3).sum()} of {len(excess)} images beyond the limit" in plots["excess"].alt
+    table = record["per_image"]
+    each, names = np.asarray(table["similarity"]) - np.asarray(table["floor"]), np.asarray(table["set"])
+    excess = np.asarray([each[names == name].mean() for name in np.unique(names)])
+    assert f"{(excess > 0.3).sum()} of {len(excess)} sets beyond the limit" in plots["excess"].alt
 
 
 @pytest.mark.parametrize("kind", ["beats_null_explainers", "planted_evidence", "model_dependent"])

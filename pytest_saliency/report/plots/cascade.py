@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pytest_saliency.decide.randomised import telling
 from pytest_saliency.report.plots.axes import Scale, x_axis, y_axis
-from pytest_saliency.report.plots.columns import Record, by_unit, column, figure, finite, part, several
+from pytest_saliency.report.plots.columns import Record, by_unit, column, figure, finite, listed, part, several
 from pytest_saliency.report.plots.histogram import Series, histogram
 from pytest_saliency.report.plots.legend import MARGIN, Entry, legend
 from pytest_saliency.report.plots.marks import marks_of
@@ -27,21 +28,24 @@ def cascade_plots(record: Record) -> list[Plot]:
 
 
 def _excess(record: Record) -> Plot | None:
-    similarity, floor = column(record, "similarity"), column(record, "floor")
-    if similarity is None or floor is None or len(similarity) != len(floor):
+    similarity, floor, likeness = (column(record, name) for name in ("similarity", "floor", "likeness"))
+    names = listed(record, "set")
+    if similarity is None or floor is None or likeness is None or names is None:
+        return None
+    if not len(similarity) == len(floor) == len(likeness) == len(names):
         return None
     limit = finite(part(record, "criterion").get("max_excess")) or 0.0
     told = ~np.isnan(similarity)
-    found, unit = by_unit(record, np.where(1.0 - floor > limit, similarity - floor, np.nan))
-    if unit == "image":
-        found = found[told]
+    excess = telling(similarity, floor, likeness, limit)[told]
+    kept = [name for name, one in zip(names, told, strict=True) if one]
+    found, _ = by_unit({"per_image": {"cluster": kept}}, excess)
     return histogram(
         "excess",
         "IoU with the maps of randomised models, beyond that with other images' maps",
         "IoU with randomised models − IoU with other images (0: no more alike)",
         Series("excess over other images' maps", found),
         marks_of(record, "excess", "mean"),
-        unit=unit,
+        unit="set",
         between=(-1.0, 1.0),
     )
 

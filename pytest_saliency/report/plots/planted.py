@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_saliency.decide.planted import seen_of
 from pytest_saliency.report.plots.columns import Floats, Record, by_unit, column, finite, listed, part, several
 from pytest_saliency.report.plots.histogram import Series, histogram
 from pytest_saliency.report.plots.marks import Marks, marks_of
@@ -13,10 +14,10 @@ from pytest_saliency.report.plots.plot import Plot
 
 def planted_plots(record: Record) -> list[Plot]:
     """Return the histogram of the share in the own cell, over the images that the model sees; none for other kinds."""
-    values, seen = column(record, "own_share"), listed(record, "seen")
-    if record.get("kind") != "planted_evidence" or values is None or seen is None or len(seen) != len(values):
+    values, drops = column(record, "own_share"), column(record, "cell_drop")
+    if record.get("kind") != "planted_evidence" or values is None or drops is None or len(drops) != len(values):
         return []
-    inside = np.asarray([one is True for one in seen], dtype=bool)
+    inside = seen_of(drops)
     chance = finite(part(record, "decision", "readouts").get("chance"))
     found, unit = _of_the_seen(record, values, inside)
     marks = marks_of(record, "own_share", "mean")
@@ -35,11 +36,12 @@ def planted_plots(record: Record) -> list[Plot]:
 
 
 def _of_the_seen(record: Record, values: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, str]:
-    names = listed(record, "cluster")
+    names = listed(record, "set")
     if names is None or len(names) != len(values):
         return values[inside], "image"
     kept = [name for name, one in zip(names, inside, strict=True) if one]
-    return by_unit({"per_image": {"cluster": kept}}, values[inside])
+    means, _ = by_unit({"per_image": {"cluster": kept}}, values[inside])
+    return means, "set"
 
 
 def _with(marks: Marks, chance: float) -> Marks:
