@@ -20,6 +20,7 @@ class StableOptions(CommonOptions, total=False):
     draws: int
     top_fraction: float
     max_share: float | None
+    min_compared: float
     keep: Kept
     search: bool
 
@@ -38,6 +39,7 @@ def assert_stable(
     draws: int = 4,
     top_fraction: float = 0.20,
     max_share: float | None = None,
+    min_compared: float = 0.5,
     alpha: float = 0.05,
     keep: Kept = "correct",
     max_undefined: float = 0.05,
@@ -60,6 +62,9 @@ def assert_stable(
         Changes of each kind for an image.
     max_share
         Share of the images whose own agreement may lie below ``min_agreement``.
+    min_compared
+        Share of the changes of each declared kind that must keep the prediction, and so be compared: with fewer there
+        is no PASS.
     search
         Let Hypothesis look for the smallest change that moves the map of the three worst images below the limit. It is
         shown, with its parameters, the seed that finds it again, and a picture; it decides nothing.
@@ -79,6 +84,7 @@ def assert_stable(
         "draws": draws,
         "top_fraction": top_fraction,
         "max_share": max_share,
+        "min_compared": min_compared,
         "alpha": alpha,
         "keep": keep,
         "max_undefined": max_undefined,

@@ -190,13 +190,13 @@ def decision(parameters: AvoidsParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record."""
     import numpy as np
 
-    from pytest_saliency.checks.inside import notes_on, readouts_of
+    from pytest_saliency.checks.inside import chance_of, notes_on, readouts_of
     from pytest_saliency.decide import limits
-    from pytest_saliency.decide.inside import AVOIDS
+    from pytest_saliency.decide.inside import avoids
 
     states, shares = np.asarray(numbers.per_image["region"]), numbers.column("region_share")
     made = limits.decide(
-        AVOIDS,
+        avoids(chance_of(numbers), parameters.max_mass),
         {"mass_inside": numbers.column("mass_inside")},
         limits={"max_mass": parameters.max_mass},
         alpha=parameters.alpha,
@@ -205,7 +205,7 @@ def decision(parameters: AvoidsParameters, numbers: Numbers) -> Decision:
         kept=len(numbers.per_image["id"]),
         total=len(numbers.everyone["id"]),
         clusters=numbers.clusters(),
-        notes=notes_on(states, shares, parameters.max_mass, "max_mass", "<="),
+        notes=notes_on(states, shares, {"max_mass": parameters.max_mass}, "<="),
         readouts=readouts_of(numbers),
         seed=numbers.seed,
     )

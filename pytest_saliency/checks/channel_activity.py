@@ -152,15 +152,22 @@ def _by_class(numbers: Numbers) -> dict[str, dict[str, Any]]:
 
 
 def ranked(parameters: ChannelActivityParameters, numbers: Numbers) -> Ranked:
-    """Return the images by how far they lie on the wrong side, from the numbers of a run or of a record."""
+    """Return the images by how far they lie on the wrong side, from the numbers of a run or of a record.
+
+    Where all of them lie equally far none is worse than another, and none is named.
+    """
     import numpy as np
 
     from pytest_saliency.checks.worst import Ranked
 
-    share = numbers.column("active_share")
+    share, counts = numbers.column("active_share"), numbers.column("active_channels")
     far = []
     if parameters.max_active_share is not None:
         far.append(share - parameters.max_active_share)
     if parameters.min_active_share is not None:
         far.append(parameters.min_active_share - share)
-    return Ranked(np.max(far, axis=0), {"active share": share, "active channels": numbers.column("active_channels")})
+    badness = np.max(far, axis=0)
+    if not np.isnan(badness).any() and np.ptp(badness) == 0.0:
+        badness = np.full(badness.size, -np.inf)
+    whole = counts if np.isnan(counts).any() else counts.astype(np.int64)
+    return Ranked(badness, {"active share": share, f"active of {numbers.inputs['channels']} channels": whole})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHUNK = 16
 USABLE, EMPTY, FULL = "usable", "empty", "everything"
 """What a region is: usable, or it holds no pixel, or all of them, and then it says nothing about where."""
+COUNTED = ("min_hits",)
+"""Limits on a share of maxima, not of mass."""
 
 
 def need_masks(cases: Cases, kind: str) -> None:
@@ -43,7 +45,7 @@ def measured(
     from pytest_saliency.measure.grid import spread
     from pytest_saliency.measure.inside import mass_inside_of, maximum_inside_of
 
-    mass, hit, shares, states = [], [], [], []
+    mass, hit, shares = [], [], []
     for start in range(0, len(rows), CHUNK):
         chosen = rows[start : start + CHUNK]
         weights = torch.stack([region(int(i)).to(torch.float64) for i in chosen])
@@ -52,8 +54,7 @@ def measured(
         mass.append(mass_inside_of(grid, weights).cpu().numpy())
         hit.append(maximum_inside_of(grid, weights).cpu().numpy())
         shares.append(share)
-        states.append(np.where(share <= 0.0, EMPTY, np.where(share >= 1.0, FULL, USABLE)))
-    state = np.concatenate(states)
+    state = states_of(np.concatenate(shares))
     known = usable[rows] & (state == USABLE)
     return {
         "mass_inside": np.where(known, np.concatenate(mass), np.nan),
@@ -63,11 +64,24 @@ def measured(
     }
 
 
-def notes_on(states: NDArray[np.str_], shares: Floats, limit: float | None, name: str, side: str) -> list[str]:
-    """Return what the reader must know of the regions: images without a usable one, and a limit that chance keeps.
+def states_of(shares: Floats) -> NDArray[np.str_]:
+    """Return what the regions are that cover these shares of their images."""
+    return np.where(shares <= 0.0, EMPTY, np.where(shares >= 1.0, FULL, USABLE))
 
-    ``shares``: of the image that each region covers, which is the mass that a map spread evenly has inside.
-    ``name``, ``limit``, ``side``: of the limit on that mass, ``>=`` or ``<=``.
+
+def chance_of(numbers: Numbers) -> float | None:
+    """Return the mean share of an image that the regions cover, over the images with a number; None without one."""
+    shares, mass = numbers.column("region_share"), numbers.column("mass_inside")
+    known = np.isfinite(mass) & np.isfinite(shares)
+    return float(shares[known].mean()) if known.any() else None
+
+
+def notes_on(states: NDArray[np.str_], shares: Floats, limits: Mapping[str, float], side: str) -> list[str]:
+    """Return what the reader must know of the regions: images without a usable one, and limits that chance keeps.
+
+    ``shares``: of the image that each region covers, which is the mass that a map spread evenly has inside, and how
+    often a maximum at a random place lies inside. ``limits``: the declared ones by name; ``side``: theirs, ``>=`` or
+    ``<=``.
     """
     from pytest_saliency.decide.words import several
 
@@ -84,12 +98,14 @@ def notes_on(states: NDArray[np.str_], shares: Floats, limit: float | None, name
             " it; leave such images out of the cases"
         )
     usable = shares[states == USABLE]
-    if usable.size and limit is not None:
-        chance = float(usable.mean())
+    chance = float(usable.mean()) if usable.size else float("nan")
+    for name, limit in limits.items():
         if limit <= chance if side == ">=" else limit >= chance:
+            what = "maximum at a random place" if name in COUNTED else "evenly spread map"
+            has = "lies inside that often" if name in COUNTED else "has that much of its mass inside"
             notes.append(
-                f"{name} {limit:g} asks for nothing: the regions cover {chance:.3g} of an image on average, and a map"
-                " spread evenly over the image has that much of its mass inside"
+                f"{name} {limit:g} asks for no more than chance: the regions cover {chance:.3g} of an image on average,"
+                f" so that {'a' if name in COUNTED else 'an'} {what} {has} and would keep the limit"
             )
     return notes
 
@@ -104,6 +120,6 @@ def readouts_of(numbers: Numbers) -> dict[str, object]:
     if not known.any():
         return {"chance": None, "mass_beyond_chance": None}
     return {
-        "chance": float(shares[known].mean()),
+        "chance": chance_of(numbers),
         "mass_beyond_chance": float((mass[known] - shares[known]).mean()),
     }

@@ -3,7 +3,9 @@
 Each image's top-1 map is computed again in other batches, another order, other precisions and so on. The difference of
 two maps is the largest difference at any position of the layer's grid, as a share of the own map's largest absolute
 value. An image differs where that is more than ``max_difference`` in any of the declared variants, or where the variant
-predicts another class. The decision is on the share of such images, in ``decide.limits``.
+predicts another class. The decision is on the share of such images, in ``decide.limits``. Where the own map shows
+nothing and no variant differs, nothing was compared, and the image is undefined. A declared variant that is not
+computed blocks PASS.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.engine.maps import judge
     from pytest_saliency.engine.variants import NotHereError, computed_otherwise
     from pytest_saliency.errors import MethodError
 
@@ -83,6 +86,7 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
         "status": maps.status[rows].tolist(),
     }
     skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
     watch = common.clock()
     for variant in parameters.variants:
         try:
@@ -95,6 +99,11 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
                 found = difference(one.logits[rows], made.scores)
             else:
                 found = difference(maps.values[rows], made.maps)
+                status = judge(made.maps) if made.status is None else made.status
+                # Two maps that show nothing in the same way have nothing to compare.
+                found = np.where(~maps.ok[rows] & (status == maps.status[rows]), np.nan, found)
+        if made.failed:
+            failed[variant] = made.failed
         columns[f"difference[{variant}]"] = found.tolist()
         columns[f"flipped[{variant}]"] = (made.predicted != one.predicted[rows]).tolist()
     if len(skipped) == len(parameters.variants):
@@ -106,7 +115,7 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
     numbers = Numbers.made(
         columns,
         common.everyone(explained, kept, mask, "not correct"),
-        {"skipped": skipped, "warnings": common.warnings_of(kept, maps)},
+        {"skipped": skipped, "failed": failed, "warnings": common.warnings_of(kept, maps)},
         seed,
     )
     with watch.stage("decide"):
@@ -164,16 +173,34 @@ def difference(own: Tensor, other: Tensor) -> Floats:
 
 
 def _differs(parameters: InvariantExecutionParameters, numbers: Numbers, variant: str) -> NDArray[np.bool_]:
-    """Return which images differ in a variant; not those whose own map is not finite."""
+    """Return which images differ in a variant; one that cannot be compared differs where its prediction changed."""
     import numpy as np
 
     found = numbers.column(f"difference[{variant}]")
     flipped = np.asarray(numbers.per_image[f"flipped[{variant}]"], dtype=bool)
-    return np.asarray(~np.isnan(found) & ((found > parameters.max_difference) | flipped))
+    return np.asarray((~np.isnan(found) & (found > parameters.max_difference)) | flipped)
 
 
 def _computed(parameters: InvariantExecutionParameters, numbers: Numbers) -> list[str]:
-    return [variant for variant in parameters.variants if f"difference[{variant}]" in numbers.per_image]
+    """Return the variants with numbers.
+
+    Raises
+    ------
+    CriterionError
+        A declared variant has neither numbers nor a reason why it has none, or has both; or none has numbers.
+    """
+    from pytest_saliency.errors import CriterionError
+
+    there, skipped = [], numbers.inputs["skipped"]
+    for variant in parameters.variants:
+        has = f"difference[{variant}]" in numbers.per_image
+        if has == (variant in skipped):
+            what = "numbers and a reason why it has none" if has else "neither numbers nor a reason why it has none"
+            raise CriterionError(f"invariant_execution: the declared variant {variant!r} has {what}.")
+        there += [variant] if has else []
+    if not there:
+        raise CriterionError("invariant_execution: none of the declared variants has numbers, so nothing could fail.")
+    return there
 
 
 def decision(parameters: InvariantExecutionParameters, numbers: Numbers) -> Decision:
@@ -185,8 +212,10 @@ def decision(parameters: InvariantExecutionParameters, numbers: Numbers) -> Deci
 
     there = _computed(parameters, numbers)
     each = {variant: _differs(parameters, numbers, variant) for variant in there}
-    unknown = np.isnan(numbers.column(f"difference[{there[0]}]"))
-    different = np.where(unknown, np.nan, np.any(list(each.values()), axis=0).astype(np.float64))
+    unknown = np.asarray([status != "ok" for status in numbers.per_image["status"]], dtype=bool)
+    unknown |= np.any([np.isnan(numbers.column(f"difference[{variant}]")) for variant in there], axis=0)
+    differs = np.any(list(each.values()), axis=0)
+    different = np.where(unknown & ~differs, np.nan, differs.astype(np.float64))
     variants = {}
     for variant in there:
         values = numbers.column(f"difference[{variant}]")
@@ -209,6 +238,10 @@ def decision(parameters: InvariantExecutionParameters, numbers: Numbers) -> Deci
         clusters=numbers.clusters(),
         counts={f"predictions changed by {name}": int(one["flipped"] or 0) for name, one in variants.items()},
         notes=_notes(parameters, numbers, variants, broken),
+        blocked=[
+            f"the declared variant {name} was not computed: {reason}; run where it can be, or take it out of 'variants'"
+            for name, reason in sorted(numbers.inputs["skipped"].items())
+        ],
         readouts={"variants": variants, "skipped": dict(numbers.inputs["skipped"])},
         seed=numbers.seed,
     )
@@ -227,8 +260,8 @@ def _notes(
             f"{name} changes {what} of {one['different']} of {len(numbers.per_image['id'])} images by more than"
             f" {parameters.max_difference:g} or their prediction: {_largest(one['largest'])} at most{flips}"
         )
-    notes += [f"{name} was left out: {reason}" for name, reason in sorted(numbers.inputs["skipped"].items())]
-    return notes
+    failed = numbers.inputs.get("failed") or {}
+    return notes + [f"{name}: {why}, so that every image counts as different" for name, why in sorted(failed.items())]
 
 
 def _largest(value: float | None) -> str:

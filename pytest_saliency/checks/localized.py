@@ -120,13 +120,13 @@ def decision(parameters: LocalizedParameters, numbers: Numbers) -> Decision:
     """Decide from the numbers of a run, or of a record."""
     import numpy as np
 
-    from pytest_saliency.checks.inside import notes_on, readouts_of
+    from pytest_saliency.checks.inside import chance_of, notes_on, readouts_of
     from pytest_saliency.decide import limits
-    from pytest_saliency.decide.inside import LOCALIZED
+    from pytest_saliency.decide.inside import localized
 
     states, shares = np.asarray(numbers.per_image["region"]), numbers.column("region_share")
     made = limits.decide(
-        LOCALIZED,
+        localized(chance_of(numbers)),
         {name: numbers.column(name) for name in ("mass_inside", "hit")},
         limits=parameters.limits,
         alpha=parameters.alpha,
@@ -134,7 +134,7 @@ def decision(parameters: LocalizedParameters, numbers: Numbers) -> Decision:
         kept=len(numbers.per_image["id"]),
         total=len(numbers.everyone["id"]),
         clusters=numbers.clusters(),
-        notes=notes_on(states, shares, parameters.min_mass, "min_mass", ">="),
+        notes=notes_on(states, shares, parameters.limits, ">="),
         readouts=readouts_of(numbers),
         seed=numbers.seed,
     )

@@ -3,8 +3,9 @@
 Each image is changed a few times, by seed, in brightness, contrast and whatever else is declared, and explained again.
 A_i is the mean IoU of the top regions of its own map and of those of its changed images whose prediction is the same;
 where things moved, maps are laid back first. A change that changes the prediction is counted and not compared: there a
-map should change. The decision is in ``decide.limits``; the smallest counter-examples, which Hypothesis looks for,
-decide nothing.
+map should change. Of every declared kind of change enough must be left to compare (``min_compared``), or there is no
+PASS: changes that move the evidence most are those that flip the prediction first. The decision is in
+``decide.limits``; the smallest counter-examples, which Hypothesis looks for, decide nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class StableCriterion(Parameters):
     top_fraction: OpenShare = Field(default=0.20, description="share of positions that forms a map's top region")
     max_share: Share | None = Field(
         default=None, description="share of the images whose own agreement may lie below the limit"
+    )
+    min_compared: Share = Field(
+        default=0.5,
+        description="fewer changes of any declared kind than this share that keep the prediction, and so are compared,"
+        " block PASS",
     )
     keep: Literal["correct", "all"] = Field(default="correct", description="which images the check looks at")
 
@@ -115,6 +121,7 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
     for family in families:
         mine = [k for k, change in enumerate(_slots(families, parameters.draws)) if change == family]
         columns[f"agreement[{family}]"] = found.mean(mine).tolist()
+        columns[f"compared[{family}]"] = (~np.isnan(found.values[:, mine])).sum(axis=1).tolist()
         columns[f"changed[{family}]"] = found.changed[:, mine].sum(axis=1).tolist()
     counter: dict[int, Sight] = {}
     inputs: dict[str, Any] = {
@@ -176,7 +183,12 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
 
 def _slots(families: tuple[str, ...], draws: int) -> list[str]:
     """Return the family of each change of an image, in order."""
-    return [family for family in families for _ in range(1 if family == "flip" else draws)]
+    return [family for family in families for _ in range(changes_of(family, draws))]
+
+
+def changes_of(family: str, draws: int) -> int:
+    """Return how many changes of a family an image gets; there is one flip."""
+    return 1 if family == "flip" else draws
 
 
 def _searched(
@@ -256,6 +268,7 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
             "lowest": float(known.min()) if known.size else None,
             "undefined": int(np.isnan(values).sum()),
             "changed": int(numbers.column(f"changed[{family}]").sum()),
+            "compared_share": _compared_share(parameters, numbers, family),
         }
     changed = sum(one["changed"] for one in families.values())
     made = limits.decide(
@@ -269,12 +282,41 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
         total=len(numbers.everyone["id"]),
         clusters=numbers.clusters(),
         counts={"changes that changed the prediction": changed},
+        blocked=_blocked(parameters, families),
         notes=_notes(parameters, numbers, families, changed),
         readouts={"families": families, "counter_examples": numbers.inputs["counter_examples"]},
         tolerances={"agreement": tolerance_of("agreement", int(numbers.inputs["region"]))},
         seed=numbers.seed,
     )
     return numbers.noted(made)
+
+
+def _compared_share(parameters: StableParameters, numbers: Numbers, family: str) -> float | None:
+    """Return the share of a family's changes that were compared, over the images with a usable map of their own."""
+    import numpy as np
+
+    usable = np.asarray([status == "ok" for status in numbers.per_image["status"]], dtype=bool)
+    made = int(usable.sum()) * changes_of(family, parameters.draws)
+    return float(numbers.column(f"compared[{family}]")[usable].sum()) / made if made else None
+
+
+def _blocked(parameters: StableParameters, families: Mapping[str, Any]) -> list[str]:
+    """Return a sentence where too few changes of a declared family could be compared."""
+    from pytest_saliency.decide.words import percents
+
+    few = {
+        family: share
+        for family, one in families.items()
+        if (share := one["compared_share"]) is not None and share < parameters.min_compared
+    }
+    if not few:
+        return []
+    said = ", ".join(f"{percents(share, parameters.min_compared)[0]} ({family})" for family, share in few.items())
+    allowed = percents(min(few.values()), parameters.min_compared)[1]
+    return [
+        f"only {said} of the changes could be compared, {allowed} are needed; the others changed the prediction, or"
+        " changed nothing, or moved everything out of the image; choose another 'strength', or leave the kind out"
+    ]
 
 
 def _notes(parameters: StableParameters, numbers: Numbers, families: Mapping[str, Any], changed: int) -> list[str]:

@@ -74,7 +74,8 @@ def agreements(
 ) -> Agreements:  # fmt: skip
     """Return how far the maps of the images at ``rows`` agree with those of their changes, image by image in ``made``.
 
-    A map that was usable and is not on the changed image has lost everything: 0.
+    A map that was usable and is not on the changed image has lost everything: 0. A change that changes nothing, as one
+    that a small strength rounds away, is not compared: there everything agrees.
     """
     count = len(changes[0])
     flat = [change for image in changes for change in image]
@@ -88,7 +89,8 @@ def agreements(
         values[k] = agreement(own.values[int(repeated[k])], made.maps.values[int(k)], flat[k], fraction, size)
     values = np.where(made.maps.ok, values, 0.0)
     changed = np.asarray(made.predicted != np.repeat(predicted, count))
-    values = np.where(own.ok[repeated] & ~changed, values, np.nan)
+    nothing = np.asarray([change.identity for change in flat], dtype=bool)
+    values = np.where(own.ok[repeated] & ~changed & ~nothing, values, np.nan)
     return Agreements(values.reshape(-1, count), changed.reshape(-1, count))
 
 

@@ -24,7 +24,7 @@ class Ranked:
     """How bad each kept image is (NaN: an unusable map, worst of all; -inf: not judged), and what is shown of it."""
 
     badness: Floats
-    shown: Mapping[str, Floats]
+    shown: Mapping[str, NDArray[Any]]
 
 
 def order_of(badness: Floats) -> list[int]:
@@ -40,7 +40,7 @@ def rows_of(ranked: Ranked, numbers: Numbers, class_names: Mapping[str, str]) ->
             {
                 "id": numbers.per_image["id"][i],
                 "label": class_names.get(str(numbers.per_image["label"][i]), str(numbers.per_image["label"][i])),
-                "values": {title: float(values[i]) for title, values in ranked.shown.items()},
+                "values": {title: values[i].item() for title, values in ranked.shown.items()},
             }
             for i in order_of(ranked.badness)[:WORST]
         ]

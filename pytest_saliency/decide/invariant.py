@@ -29,5 +29,5 @@ def question(broken: Sequence[str]) -> Question:
             ),
         ),
         held="the maps do not depend on how they are computed",
-        undefined="their own map is not finite, so that nothing can be compared with it",
+        undefined="their own map shows nothing (blank, flat, not finite), so that there is nothing to compare",
     )

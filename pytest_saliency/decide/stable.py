@@ -19,7 +19,7 @@ QUESTION = Question(
         ),
     ),
     held="the maps survive changes that keep the prediction",
-    undefined="they have no usable map, or no change left their prediction as it was; look at their statuses and at"
+    undefined="they have no usable map, or none of their changes can be compared; look at their statuses and at"
     " how often the prediction changed",
     perfect="every map stayed as it was",
     nothing="unchanged maps",

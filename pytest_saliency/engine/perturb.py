@@ -61,12 +61,17 @@ class Family:
     geometric: bool = False
 
     def most(self, strength: float, size: tuple[int, ...]) -> float:
-        """Return how far a parameter goes at ``strength`` on an image of ``size``, within what is allowed."""
+        """Return how far a parameter goes at ``strength`` on an image of ``size``, within what is allowed.
+
+        Whole numbers go to 1 at least, because 0 would change nothing; with ``strength`` 0 all stay at 0.
+        """
         reach = self.reach
         if self.scaled is not None:
             reach = max(self.scaled, reach * min(size[-2:]) / min(USUAL))
         reach = min(reach * strength, self.high)
-        return float(math.floor(reach + 0.5)) if self.whole else reach
+        if not self.whole:
+            return reach
+        return max(1.0, float(math.floor(reach + 0.5))) if reach > 0.0 else 0.0
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

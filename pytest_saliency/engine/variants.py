@@ -22,24 +22,31 @@ from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.explained import Explained, explain
 from pytest_saliency.engine.outputs import two_sided
 from pytest_saliency.engine.passes import top1
+from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.errors import DeviceError, MethodError, SaliencyError, first_line
+
+COMPANY = 4
+"""Images in a batch of ``batch_one`` and ``shuffled`` where the run itself looks at one image at a time."""
 
 
 @dataclass(frozen=True)
 class Otherwise:
     """Top-1 maps (n, *grid) of the images and the predictions (n,) of one way to compute them.
 
-    ``scores``: for a way that can only be seen in the scores (n, C), with ``maps`` None.
+    ``scores``: for a way that can only be seen in the scores (n, C), with ``maps`` None. ``status``: of the maps (n,).
+    ``failed``: why the model cannot be computed this way although the machine can; its scores are not finite then.
     """
 
     maps: Tensor | None
     scores: Tensor
     predicted: NDArray[np.int64]
+    status: NDArray[np.str_] | None = None
+    failed: str = ""
 
 
 class NotHereError(Exception):
-    """A variant that cannot be computed on this machine; says why, as the end of a sentence."""
+    """A variant that cannot be computed on this machine, or is what the run itself is; says why, to end a sentence."""
 
 
 def computed_otherwise(explained: Explained, method: str, indices: Sequence[int], variant: str, seed: int) -> Otherwise:
@@ -48,7 +55,7 @@ def computed_otherwise(explained: Explained, method: str, indices: Sequence[int]
     Raises
     ------
     NotHereError
-        This machine has no compiler, no second device, no such precision.
+        This machine has no compiler, no second device, no such precision; or the run is computed that way itself.
     MethodError
         The maps were brought in from outside, where they cannot be made again.
     SaliencyError
@@ -108,7 +115,9 @@ class _Asked:
         maps = made.maps(self.method, "top1")
         with one.stage(f"variant {self.variant}") as cost:
             cost.passes += sum(made.passes.values())
-        return Otherwise(maps.values, made.logits, made.predicted)
+        if batch_size is not None and batch_size > 1 and made.size.current == 1:
+            raise NotHereError("memory holds one image at a time only, as in the run itself")
+        return Otherwise(maps.values, made.logits, made.predicted, maps.status)
 
 
 def _planned() -> tuple[str, ...]:
@@ -127,15 +136,22 @@ def _layered(explained: Explained, subject: Subject, model: nn.Module | None = N
 
 
 def _batch_one(asked: _Asked) -> Otherwise:
-    return asked.again(batch_size=1)
+    return asked.again(batch_size=_company(asked) or 1)
+
+
+def _company(asked: _Asked) -> int | None:
+    """Return the batch size to take where the run looks at one image at a time; None where it does not."""
+    return COMPANY if asked.explained.size.current == 1 else None
 
 
 def _shuffled(asked: _Asked) -> Otherwise:
     order = Stream(asked.seed, "shuffled").permutation(len(asked.cases))
-    made = asked.again(cases=asked.cases.subset(order.tolist()))
+    made = asked.again(cases=asked.cases.subset(order.tolist()), batch_size=_company(asked))
     assert made.maps is not None
-    back = torch.from_numpy(np.argsort(order))
-    return Otherwise(made.maps[back], made.scores[back], made.predicted[back.numpy()])
+    assert made.status is not None
+    back = np.argsort(order)
+    there = torch.from_numpy(back)
+    return Otherwise(made.maps[there], made.scores[there], made.predicted[back], made.status[back])
 
 
 def _threads(asked: _Asked) -> Otherwise:
@@ -149,6 +165,8 @@ def _float64(asked: _Asked) -> Otherwise:
     runner = asked.explained.runner
     if runner.device.type == "mps":
         raise NotHereError("device 'mps' has no float64")
+    if runner.computes_in == torch.float64:
+        raise NotHereError("the run computes in float64 itself")
     model = _copied(runner.subject.model).to(torch.float64)
     return asked.again(subject=_layered(asked.explained, runner.subject, model), precision="float32")
 
@@ -161,11 +179,17 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _bf16(asked: _Asked) -> Otherwise:
-    return asked.again(precision="bf16")
+    return _half(asked, "bf16", torch.bfloat16)
 
 
 def _fp16(asked: _Asked) -> Otherwise:
-    return asked.again(precision="fp16")
+    return _half(asked, "fp16", torch.float16)
+
+
+def _half(asked: _Asked, precision: str, dtype: torch.dtype) -> Otherwise:
+    if asked.explained.runner.computes_in == dtype:
+        raise NotHereError(f"the run computes in {precision} itself")
+    return asked.again(precision=precision)
 
 
 def _cpu(asked: _Asked) -> Otherwise:
@@ -195,7 +219,9 @@ def _compiled(asked: _Asked) -> Otherwise:
                 with torch.compiler.set_stance("default"), torch.no_grad():
                     output = run(runner.model_input(pixels))
             except Exception as error:
-                raise NotHereError(f"torch.compile did not compile it ({first_line(error)})") from error
+                if out_of_memory(error) or not _compiles(runner.device):
+                    raise NotHereError(f"torch.compile does not work here ({first_line(error)})") from error
+                return _not_compiled(asked, first_line(error))
             logits, _ = two_sided(runner.subject.select(output, len(few)))
             scores.append(logits.float().cpu())
             if told is not None:
@@ -204,6 +230,29 @@ def _compiled(asked: _Asked) -> Otherwise:
         cost.passes += len(scores)
     found = torch.cat(scores)
     return Otherwise(None, found, top1(found))
+
+
+def _compiles(device: torch.device) -> bool:
+    """Tell whether torch.compile works here at all; asked only where it did not compile the user's model."""
+
+    def doubled(x: Tensor) -> Tensor:
+        return torch.sin(x) * 2.0
+
+    try:
+        with torch.compiler.set_stance("default"), torch.no_grad():
+            torch.compile(doubled, dynamic=False)(torch.ones(8, device=device))
+    except Exception:  # whatever is missing: headers, a driver, room on the disk
+        return False
+    return True
+
+
+def _not_compiled(asked: _Asked, why: str) -> Otherwise:
+    """Return what stands for the scores of a model that cannot be compiled: none, of every image."""
+    one = asked.explained
+    place = {case: row for row, case in enumerate(one.cases.ids)}
+    rows = [place[case] for case in asked.cases.ids]
+    scores = torch.full_like(one.logits[rows], torch.nan)
+    return Otherwise(None, scores, one.predicted[rows], failed=f"torch.compile did not compile the model ({why})")
 
 
 VARIANTS: Mapping[str, Callable[[_Asked], Otherwise]] = {

@@ -25,8 +25,24 @@ def about_images(record: Record) -> list[str]:
         difference = first_difference(list(everyone[name]), column, name)
         if difference is not None:
             found.append(f"{difference}: correct is where the prediction is the label")
+    found += _contradictions(record)
     difference = _fates(record)
     return [*found, f"{difference}, as keep, predictions and clusters give it"] if difference else found
+
+
+def _contradictions(record: Record) -> list[str]:
+    from pytest_saliency.checks.numbers import Numbers
+    from pytest_saliency.checks.seed_robust import parts_of
+    from pytest_saliency.evidence.contradictions import contradictions
+
+    criterion, numbers = record["criterion"], Numbers.of(record)
+    if record["kind"] != TRAININGS:
+        return contradictions(record["kind"], criterion, numbers)
+    return [
+        f"training {k}: {line}"
+        for k, part in enumerate(parts_of(numbers), start=1)
+        for line in contradictions(criterion["of_kind"], criterion["of_criterion"], part)
+    ]
 
 
 def _fates(record: Record) -> str | None:

@@ -83,7 +83,8 @@ def write_sheet(path: Path, rows: Sequence[PictureRow], titles: tuple[str, ...],
     """Write a contact sheet as PNG and return where it lies (the file name is made safe, see ``safe_name``).
 
     ``titles``: one a column, the image's first. ``heading`` stands above the sheet and is wrapped to its width.
-    Maps are rectified and scaled by their own maximum. The file appears whole or not at all; folders are made.
+    Maps are rectified and scaled by their own maximum; without any there is no colour bar. The file
+    appears whole or not at all; folders are made.
     Raises ``SaliencyError`` where a row and the titles differ in number or the shapes do not fit.
     """
     for row in rows:
@@ -110,11 +111,12 @@ def draw_sheet(rows: Sequence[PictureRow], titles: tuple[str, ...], heading: str
     inner = width - 2 * MARGIN
     heads = fonts.heading.wrap(heading, inner)
     names = [fonts.title.wrap(title, TILE) for title in titles]
+    coloured = not rows or any(row.maps for row in rows)
     scale = fonts.small.wrap(SCALE, inner)
     top = MARGIN + len(heads) * fonts.heading.line + GAP
     title_height = max((len(name) for name in names), default=0) * fonts.title.line
     body = sum(row.height + 2 * GAP for row in laid) if laid else fonts.body.line + 2 * GAP
-    foot = BAR[1] + 6 + fonts.small.line * (1 + len(scale))
+    foot = BAR[1] + 6 + fonts.small.line * (1 + len(scale)) if coloured else 0
     sheet = Image.new("RGB", (width, top + title_height + GAP + body + foot + MARGIN), PAPER)
     canvas = ImageDraw.Draw(sheet)
 
@@ -130,7 +132,8 @@ def draw_sheet(rows: Sequence[PictureRow], titles: tuple[str, ...], heading: str
         y += row.height + 2 * GAP
     if not laid:
         y = fonts.body.draw(canvas, MARGIN, y, ("No cases to show.",), FAINT) + 2 * GAP
-    _draw_scale(sheet, canvas, y, scale, fonts)
+    if coloured:
+        _draw_scale(sheet, canvas, y, scale, fonts)
     return sheet
 
 

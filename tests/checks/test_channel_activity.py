@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from pytest_saliency import (
 )
 from pytest_saliency.checks.numbers import decide_again
 from pytest_saliency.errors import CriterionError
+from pytest_saliency.records.hashing import plain_json
+from pytest_saliency.report.terminal import render_failure
 
 CHANNELS, COUNT = 8, 60
 
@@ -116,6 +119,38 @@ def test_the_worst_images_are_those_on_the_wrong_side(lamps: Explained) -> None:
     assert {counts[row["id"]] for row in below.worst} == {1}
     assert above.gallery is not None
     assert above.gallery.maps == ()
+
+
+def test_channels_are_counted_in_whole_numbers(lamps: Explained) -> None:
+    text = render_failure(plain_json(failing(lamps, max_active_share=0.2).to_record()))
+    assert f"active of {CHANNELS} channels" in text
+    row = next(line for line in text.splitlines() if "case-" in line)
+    assert row.split()[-1] == "6"
+
+
+def test_images_that_are_all_alike_have_no_worst_among_them(tmp_path: Path) -> None:
+    pixels, labels = images()
+    pixels[:] = 0.0
+    pixels[labels == 0, :, :, :2] = 0.5
+    pixels[labels == 1, :, :, -2:] = 0.5
+    one = explain(Subject(Lamps(), layer="features"), Cases.from_arrays(pixels, labels), device="cpu")
+    made = failing(one, max_active_share=0.1)
+    assert made.verdict is Verdict.FAIL
+    assert made.worst == []
+    assert made.gallery is not None
+    assert made.gallery.sheet(tmp_path / "sheet.png") is None
+
+
+def test_pictures_without_a_map_have_no_colour_bar(lamps: Explained, tmp_path: Path) -> None:
+    from PIL import Image
+
+    made = failing(lamps, max_active_share=0.2)
+    assert made.gallery is not None
+    path = made.gallery.sheet(tmp_path / "sheet.png")
+    assert path is not None
+    drawn = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    coloured = np.ptp(drawn, axis=2) > 40  # images and letters are grey, the bar is not
+    assert not coloured.any()
 
 
 def test_another_threshold_counts_other_channels(lamps: Explained) -> None:

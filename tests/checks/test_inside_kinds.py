@@ -123,11 +123,36 @@ def test_border_and_box_say_the_same_of_the_same_place(sound_one: Explained) -> 
 
 def test_a_limit_that_chance_keeps_is_noted(sound_one: Explained, masks: np.ndarray) -> None:
     low = assert_localized(sound_one, "gradcam", min_mass=round(float(masks.mean()) - 0.01, 3))
-    assert any("min_mass" in note and "asks for nothing" in note for note in low.decision.notes)
+    assert any("min_mass" in note and "asks for no more than chance" in note for note in low.decision.notes)
     high = assert_localized(sound_one, "gradcam", min_mass=0.5)
-    assert not any("asks for nothing" in note for note in high.decision.notes)
+    assert not any("no more than chance" in note for note in high.decision.notes)
     wide = assert_avoids(sound_one, "gradcam", max_mass=0.9, region={"border": 0.1})
-    assert any("max_mass 0.9 asks for nothing" in note for note in wide.decision.notes)
+    assert any("max_mass 0.9 asks for no more than chance" in note for note in wide.decision.notes)
+
+
+def test_a_limit_on_hits_that_chance_keeps_is_noted(planted: Planted, masks: np.ndarray) -> None:
+    wide = masks.copy()
+    wide[:, : int(0.9 * SIDE)] = True
+    cases = Cases.from_arrays(planted.images, planted.labels, masks=wide)
+    one = explain(Subject(MatchedFilters(), layer="features"), cases, device="cpu")
+    (note,) = (
+        note for note in assert_localized(one, "gradcam", min_hits=0.5).decision.notes if "no more than chance" in note
+    )
+    assert note.startswith("min_hits 0.5 asks for no more than chance: the regions cover 0.88")
+    assert "a maximum at a random place lies inside that often and would keep the limit" in note
+    high = assert_localized(one, "gradcam", min_hits=0.93)
+    assert not any("no more than chance" in note for note in high.decision.notes)
+
+
+def test_chance_stands_beside_what_was_measured(sound_one: Explained, masks: np.ndarray) -> None:
+    made = assert_localized(sound_one, "gradcam", min_mass=0.5, min_hits=0.8)
+    chance = f"(chance {masks.mean():.2g})"
+    assert made.measures["mass_inside"].title == f"mean share of the mass inside the mask {chance}"
+    assert made.measures["hit"].title == f"share of maps whose maximum lies inside the mask {chance}"
+    assert chance in made.headline
+    away = assert_avoids(sound_one, "gradcam", max_mass=0.1, region={"border": 0.1}, max_share=0.3)
+    assert away.measures["mass_inside"].title.endswith("(chance 0.36)")
+    assert away.measures["looking_share"].title == "share of images with more than 0.1 of the mass in the region"
 
 
 def test_empty_and_full_masks_are_undefined(planted: Planted, masks: np.ndarray) -> None:

@@ -177,31 +177,82 @@ def test_a_compiled_model_is_held_to_its_scores(sound: Explained, monkeypatch: p
     assert "compiled changes the scores of" in " ".join(result.decision.notes)
 
 
-def test_what_cannot_be_computed_here_is_left_out_with_a_sentence(
+def test_what_cannot_be_computed_here_blocks_a_pass_in_a_sentence(
     sound: Explained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     result = run(sound, "batch_one", "cpu", "compiled")
-    assert result.verdict is Verdict.PASS
-    notes = " ".join(result.decision.notes)
-    assert "cpu was left out: the run computes on the CPU, and there is no CUDA device" in notes
-    assert "compiled was left out: torch.compile needs a C++ compiler" in notes
+    assert result.verdict is Verdict.INCONCLUSIVE, "not all that was declared was seen"
+    for said in (
+        "the declared variant cpu was not computed: the run computes on the CPU, and there is no CUDA device",
+        "the declared variant compiled was not computed: torch.compile needs a C++ compiler",
+    ):
+        assert said in result.headline
     assert "difference[cpu]" not in result.per_image
     with pytest.raises(SaliencyError, match="none of the declared variants can be computed here"):
         run(sound, "cpu", "compiled")
 
-    def refuses(model: nn.Module, **_: Any) -> Any:
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_model_that_does_not_compile_fails_where_others_do(
+    sound: Explained, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    def compile(given: Any, **_: Any) -> Any:
         def call(x: Tensor) -> Tensor:
+            if works and not isinstance(given, nn.Module):
+                return x
             raise RuntimeError("cannot lower this")
 
         return call
 
-    monkeypatch.undo()
-    monkeypatch.setattr(torch, "compile", refuses)
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(shutil, "which", lambda *_: "/usr/bin/c++")
     result = run(sound, "batch_one", "compiled")
-    if shutil.which("g++") or shutil.which("c++") or shutil.which("clang++"):
-        assert "torch.compile did not compile it (cannot lower this)" in " ".join(result.decision.notes)
+    if not works:
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert "compiled was not computed: torch.compile does not work here (cannot lower this)" in result.headline
+        return
+    assert result.verdict is Verdict.FAIL
+    assert set(result.per_image["difference[compiled]"]) == {BROKEN}
+    assert not any(result.per_image["flipped[compiled]"])
+    said = "compiled: torch.compile did not compile the model (cannot lower this), so that every image counts"
+    assert said in " ".join(result.decision.notes)
+    record = plain_json(result.to_record())
+    assert plain_json(decide_again(record).to_dict()) == record["decision"]
+
+
+@pytest.mark.parametrize("batch_size", [32, 1])
+def test_a_run_image_by_image_is_compared_with_batches(batch_size: int) -> None:
+    """What leans on its batch is caught whether the run itself looks at many images at a time or at one."""
+    one = explained_by(Leaning(3e-3), batch_size=batch_size)
+    assert run(one, "batch_one", max_difference=1e-5).verdict is Verdict.FAIL
+    if batch_size == 1:
+        assert run(one, "shuffled", max_difference=1e-5).verdict is Verdict.FAIL
+
+
+def test_what_the_run_does_itself_is_no_variant() -> None:
+    half = explained_by(MatchedFilters(), precision="bf16")
+    result = run(half, "batch_one", "bf16", max_difference=0.5)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the declared variant bf16 was not computed: the run computes in bf16 itself" in result.headline
+    double = explained_by(MatchedFilters().double())
+    assert "float64 was not computed: the run computes in float64 itself" in run(double, "shuffled", "float64").headline
+
+
+def test_memory_for_one_image_leaves_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_saliency.engine import variants
+
+    one = explained_by(MatchedFilters(), batch_size=1)
+    plain = explain
+
+    def halved(*given: Any, **options: Any) -> Explained:
+        made = plain(*given, **options)
+        made.size.current = 1
+        return made
+
+    monkeypatch.setattr(variants, "explain", halved)
+    assert "batch_one was not computed: memory holds one image at a time" in run(one, "threads", "batch_one").headline
 
 
 def test_a_model_that_cannot_be_copied_is_left_out_of_float64() -> None:
@@ -210,7 +261,8 @@ def test_a_model_that_cannot_be_copied_is_left_out_of_float64() -> None:
             raise TypeError("there is one of me")
 
     result = run(explained_by(Alone()), "batch_one", "float64")
-    assert "float64 was left out: the model cannot be copied (there is one of me)" in result.decision.notes
+    said = "the declared variant float64 was not computed: the model cannot be copied (there is one of me)"
+    assert any(said in note for note in result.decision.notes)
 
 
 # -- numbers ------------------------------------------------------------------------------------------------------
@@ -248,7 +300,64 @@ def test_own_map_not_finite_is_undefined() -> None:
     undefined = [value is None for value in result.per_image["difference[batch_one]"]]
     assert undefined == [label == 0 for label in result.per_image["class"]]
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "their own map is not finite" in result.headline
+    assert "their own map shows nothing" in result.headline
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_maps_that_show_nothing_leave_nothing_to_compare(share: float) -> None:
+    """Blank in every way: not a difference of 0, but nothing that could differ."""
+    one = explained_by(MatchedFilters())
+    blank = int(share * COUNT)
+
+    def nothing(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
+        dark = images.flatten(1).mean(1) <= torch.sort(means).values[blank - 1]
+        return images.mean(1) * (~dark).to(images).reshape(-1, 1, 1)
+
+    from pytest_saliency import register_method
+
+    means = torch.stack([one.pixels(i) for i in range(COUNT)]).flatten(1).mean(1)
+    register_method(f"nothing{blank}", nothing)
+    result = run(one, "batch_one", "shuffled", method=f"nothing{blank}")
+    assert list(result.per_image["status"]).count("blank") == blank
+    assert list(result.per_image["difference[batch_one]"]).count(None) == blank
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.decision.undefined_share == share
+
+
+def test_a_blank_map_that_is_not_blank_otherwise_is_a_difference(
+    sound: Explained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_saliency.engine import variants
+
+    def shown(asked: Any) -> variants.Otherwise:
+        made = asked.again(batch_size=1)
+        return variants.Otherwise(torch.ones_like(made.maps) * torch.rand(made.maps.shape), made.scores, made.predicted)
+
+    def blank(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros_like(images[:, 0])
+
+    from pytest_saliency import register_method
+
+    register_method("always_blank", blank)
+    monkeypatch.setattr(variants, "VARIANTS", {**variants.VARIANTS, "shuffled": shown})
+    assert run(sound, "batch_one", "shuffled", method="always_blank").verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_declared_variant_cannot_be_taken_out_of_a_record(sound: Explained, both: bool) -> None:
+    from pytest_saliency.errors import CriterionError
+
+    record = plain_json(run(sound, "batch_one", "bf16", max_difference=1e-5).to_record())
+    assert record["verdict"] == "FAIL"
+    if both:
+        record["inputs"]["skipped"]["bf16"] = "there is none"
+    else:
+        del record["per_image"]["difference[bf16]"], record["per_image"]["flipped[bf16]"]
+    with pytest.raises(CriterionError, match="the declared variant 'bf16' has"):
+        decide_again(record)
+    record["inputs"]["skipped"]["bf16"] = "there is none"
+    record["per_image"].pop("difference[bf16]", None)
+    assert decide_again(record).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
