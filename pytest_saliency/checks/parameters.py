@@ -7,6 +7,7 @@ two cannot drift apart. Nothing here imports torch: ``pytest-saliency validate``
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -48,6 +49,12 @@ class Parameters(BaseModel):
     def criterion(self) -> Parameters:
         """What the verdict depends on: all parameters, less those that only ask for more to read."""
         return self
+
+    def check_lists(self, counts: Mapping[str, int]) -> None:
+        """Raise SaliencyError where a kind's lists of models, ``counts`` long, do not fit what is declared beside them.
+
+        Known from the text of a contract alone, before any model is made.
+        """
 
     @field_validator("method")
     @classmethod

@@ -17,6 +17,7 @@ from pytest_saliency.checks.parameters import OpenShare
 from pytest_saliency.checks.referring import Reference, ReferringParameters
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, Table
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import Ranked
@@ -66,6 +67,7 @@ def join(results: Sequence[Result], parameters: SeedRobustParameters, check: str
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.registry import KINDS
     from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.decide.trainings import shown_of
 
     place = KINDS[parameters.of_kind].roles[-1]
     _refuse(results, place)
@@ -80,7 +82,7 @@ def join(results: Sequence[Result], parameters: SeedRobustParameters, check: str
     seed = seed_of(parameters, str(first.cases["unordered_digest"]), check)
     numbers = Numbers.made(per_image, everyone, inputs, seed)
     made = decision(parameters, numbers)
-    shown = next((result for result in results if result.verdict != "PASS"), first)
+    shown = results[shown_of([result.verdict for result in results])]
     subjects = {role: subject for role, subject in first.subjects.items() if role != place}
     subjects |= {f"models.{k}": result.subjects[place] for k, result in enumerate(results, start=1)}
     fates = list(numbers.everyone["fate"])
@@ -98,7 +100,7 @@ def join(results: Sequence[Result], parameters: SeedRobustParameters, check: str
         worst=rows_of(ranked(parameters, numbers), numbers, names),
         execution=_execution(results, place),
         method_details={},
-        gallery=None if shown.gallery is None else replace(shown.gallery, heading=f"{check}: {made.verdict}"),
+        gallery=_gallery(shown, str(shown.subjects[place]["name"]), f"{check}: {made.verdict}"),
         maps=None,
     )
 
@@ -125,26 +127,30 @@ def decision(parameters: SeedRobustParameters, numbers: Numbers) -> Decision:
 
 
 def ranked(parameters: SeedRobustParameters, numbers: Numbers) -> Ranked:
-    """Return each image as in the training in which it is worst."""
+    """Return the images of one training, as its own check ranks them: of the first that does not PASS, or the first.
+
+    Images that this training does not look at are not judged. So the numbers are those of the pictures.
+    """
     import numpy as np
 
     from pytest_saliency.checks.registry import KINDS
     from pytest_saliency.checks.worst import Ranked
+    from pytest_saliency.decide.effort import bare
+    from pytest_saliency.decide.trainings import shown_of
 
-    place = {one: i for i, one in enumerate(numbers.per_image["id"])}
-    worst = np.full(len(place), -np.inf)
-    shown: dict[str, Any] = {}
-    for part in parts_of(numbers):
-        made = KINDS[parameters.of_kind].ranked(parameters.measured, part)
-        for row, one in enumerate(part.per_image["id"]):
-            i, bad = place[one], made.badness[row]
-            # NaN, an unusable map, is worse than any number.
-            if np.isnan(worst[i]) or bad <= worst[i]:
-                continue
-            worst[i] = bad
-            for title, values in made.shown.items():
-                shown.setdefault(title, np.full(len(place), np.nan))[i] = values[row]
-    return Ranked(worst, shown)
+    kind, measured, parts = KINDS[parameters.of_kind], parameters.measured, parts_of(numbers)
+    with bare():
+        part = parts[shown_of([kind.decide(measured, part).verdict for part in parts])]
+    made = kind.ranked(measured, part)
+    row = {one: i for i, one in enumerate(part.per_image["id"])}
+    places = [row.get(one) for one in numbers.per_image["id"]]
+
+    def spread(values: Any, absent: float) -> Any:
+        return np.array([absent if place is None else float(values[place]) for place in places], dtype=np.float64)
+
+    return Ranked(
+        spread(made.badness, -np.inf), {title: spread(values, np.nan) for title, values in made.shown.items()}
+    )
 
 
 def parts_of(numbers: Numbers) -> list[Numbers]:
@@ -208,6 +214,19 @@ def _refuse(results: Sequence[Result], place: str) -> None:
             seen[str(digest)] = name
         if result.cases["digest"] != results[0].cases["digest"]:
             raise CasesError(f"{KIND} looks at the same cases for each training, and those of '{name}' are others.")
+
+
+def _gallery(shown: Result, name: str, said: str) -> Gallery | None:
+    """Return the pictures of one training, which the heading and each caption name."""
+    drawn = shown.gallery
+    if drawn is None:
+        return None
+    caption = drawn.caption
+
+    def named(position: int) -> Sequence[str]:
+        return [*caption(position), f"training {name}"]
+
+    return replace(drawn, heading=f"{said}; maps of training {name}, which is {shown.verdict}", caption=named)
 
 
 def _execution(results: Sequence[Result], place: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pytest_saliency.checks.parameters import METHOD_NAME
+from pytest_saliency.checks.parameters import METHOD_NAME, Parameters
 from pytest_saliency.checks.registry import KINDS, PAIR, Kind
 from pytest_saliency.contracts.axes import Choice, choices, combinations, item_name, shown_axes
 from pytest_saliency.contracts.loader import Path, shown
@@ -16,7 +16,7 @@ from pytest_saliency.contracts.models import CasesSpec, CheckHead, KnownFailure
 from pytest_saliency.contracts.problems import Findings, did_you_mean, got
 from pytest_saliency.engine.methods.names import METHOD_NAMES, parse_method
 from pytest_saliency.engine.methods.own import is_path, own_names
-from pytest_saliency.errors import MethodError
+from pytest_saliency.errors import MethodError, SaliencyError
 
 POLICY = ("severity", "on_inconclusive")
 
@@ -208,10 +208,23 @@ class CheckReader:
             elif key in self.around.defaults:
                 values[key], places[key] = self.around.defaults[key], ("defaults", key)
         try:
-            return kind.parameters(**values).model_dump()
+            made = kind.parameters(**values)
         except ValidationError as error:
             self.findings.report(error, values, self.path, self.section, spec=kind.parameters, places=places)
             return None
+        self._lists_fit(kind, made)
+        return made.model_dump()
+
+    def _lists_fit(self, kind: Kind, parameters: Parameters) -> None:
+        """Report lists of models that are too short, or not looked at, by what the check declares beside them."""
+        written = {key: self.values.get(key, ()) for key in kind.many}
+        if not all(isinstance(names, tuple) for names in written.values()):
+            return
+        try:
+            parameters.check_lists({key: len(names) for key, names in written.items()})
+        except SaliencyError as error:
+            place = next(((*self.path, key) for key in written if key in self.values), self.path)
+            self.findings.value(place, f"{str(error).rstrip('.')} ({self.section.removeprefix('in ')})")
 
     def _item(
         self,

@@ -51,13 +51,18 @@ class Training:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a report says of it."""
-        measures = {name: one.estimate for name, one in self.decision.measures.items() if one.limit is not None}
+        measures = {name: one.to_dict() for name, one in self.decision.measures.items() if one.limit is not None}
         return {
             "verdict": self.decision.verdict.value,
             "headline": self.decision.headline,
             "n": self.decision.n,
-            "estimates": measures,
+            "measures": measures,
         }
+
+
+def shown_of(verdicts: Sequence[Verdict]) -> int:
+    """Return the place of the training whose images are shown: the first that does not PASS, or else the first."""
+    return next((place for place, verdict in enumerate(verdicts) if verdict is not Verdict.PASS), 0)
 
 
 def decide(
@@ -125,6 +130,7 @@ def decide(
         },
         readouts={
             "trainings": {f"{k}: {one.name}": one.to_dict() for k, one in enumerate(trainings, start=1)},
+            "shown_training": trainings[shown_of([one.decision.verdict for one in trainings])].name,
             "p_pass": p_pass,
             "p_fail_holm": {"trainings": p_fail},
             "groups": _groups(trainings),

@@ -9,6 +9,7 @@ from pytest_saliency.evidence.findings import OTHER_BUNDLE, TAMPERED
 from pytest_saliency.evidence.outcome import names_of
 from pytest_saliency.evidence.split import models_of
 from pytest_saliency.evidence.verify import Report
+from pytest_saliency.report.roles import role_title
 
 ROLES = {"model": "model under test", "after": "model under test", "before": "compared with"}
 """What a check's subjects are to whoever wants to release one of them."""
@@ -102,7 +103,7 @@ def _models(document: Mapping[str, Any]) -> list[str]:
             weights = model["weights_sha256"]
             digest = f"weights sha256 {weights}" if weights else "weights: not from a file"
             said = f"{model['name']}: {digest}, state sha256 {model['state_sha256']}, {model['architecture']}"
-            lines.setdefault(ROLES.get(role, f"model ({role})"), {})[said] = None
+            lines.setdefault(ROLES.get(role, f"model ({role_title(role)})"), {})[said] = None
     return [f"{word} {said}" for word, found in lines.items() for said in sorted(found)]
 
 

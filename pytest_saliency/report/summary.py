@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ class RunReport:
         self._document: dict[str, Any] | None = None
         self._lines: list[str] = []
         self._problems: list[str] = []
+        self._seconds: Mapping[str, float] = {}
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -89,8 +91,9 @@ class RunReport:
 
         document, problems = document_of(self.records, self._config, started=self._started, exit_status=exit_status)
         self._document = document
-        self._lines, found = write_outputs(document, self._config)
-        self._problems = [*problems, *found]
+        written = write_outputs(document, self._config)
+        self._lines, self._seconds = written.lines, written.seconds
+        self._problems = [*problems, *written.problems]
         return not self._problems
 
     def write_summary(self, terminal: pytest.TerminalReporter) -> None:
@@ -138,6 +141,7 @@ class RunReport:
         for note in notes_of(told):
             terminal.write_line(log_line(f"saliency: {note.rstrip('.')}."), yellow=True)
         if self._config.getoption("saliency_durations") or self._config.getini("saliency_durations"):
+            told = [*told, {"execution": {"check_seconds": dict(self._seconds)}}]
             line = summary_line(told)
             terminal.write_line(f"saliency: {line or 'no model ran'}")
             for row in duration_lines(told):

@@ -19,6 +19,8 @@ from pytest_saliency.report.measured import (
     shown,
     violated,
 )
+from pytest_saliency.report.roles import counted
+from pytest_saliency.report.trainings import shown_training, training_rows_of
 
 WORST = 5
 GROUPS = 12
@@ -46,6 +48,7 @@ def render_failure(record: Record, location: str | None = None) -> str:
     """
     lines = [headline_of(record)]
     lines += _indented(_table(_measure_rows(record), "lrrrl"))
+    lines += _indented(_trainings(record))
     lines += _indented(_legs(record))
     lines += _indented(_groups(record))
     lines += _indented(_worst(record))
@@ -105,13 +108,22 @@ def _measure_rows(record: Record) -> list[Sequence[str]]:
     return [("measure", "mean" if means else "value", "bound", "limit", ""), *rows] if rows else []
 
 
+def _trainings(record: Record) -> list[str]:
+    """Return each training that the check joins in one line, then of each that does not pass what it came to."""
+    found = training_rows_of(record)
+    rows = [(one.name, one.verdict, one.measure, one.estimate, one.bound, one.limit) for one in found]
+    table = _table([("training", "", "measure", "value", "bound", "limit"), *rows], "lllrrr") if rows else []
+    return [*table, *(f"{one.name} is {one.verdict}: {one.headline}" for one in found if not one.holds)]
+
+
 def _legs(record: Record) -> list[str]:
-    """Return the legs of PASS that do not hold, save those that only repeat a limit of the table."""
+    """Return the legs of PASS that do not hold, save those that only repeat a limit or a training of the tables."""
     decision, criterion = record.get("decision") or {}, record.get("criterion") or {}
+    told = {f"models.{k}" for k, one in enumerate(training_rows_of(record), start=1) if not one.holds}
     return [
         f"not shown: {leg['statement']} ({p_value(number(leg['p']))})"
         for leg in decision.get("legs") or ()
-        if not leg["holds"] and str(leg["name"]).partition("[")[0] not in criterion
+        if not leg["holds"] and str(leg["name"]).partition("[")[0] not in criterion and leg["name"] not in told
     ]
 
 
@@ -125,6 +137,9 @@ def _worst(record: Record) -> list[str]:
             values = case.get("values") or {}
             rows.append((str(case["id"]), str(case.get("label", "")), *(_figure(values.get(t)) for t in titles)))
     lines = _table(rows, "ll" + "r" * 20)
+    training = shown_training(record)
+    if lines and training:
+        lines.insert(0, f"cases as training '{training}' has them:")
     if len(worst) > WORST:
         lines.append(f"... {len(worst) - WORST} more in the report")
     return lines + [f"pictures: {path}" for path in record.get("pictures") or ()]
@@ -178,7 +193,7 @@ def _identities(record: Record) -> list[str]:
         digest = subject.get("weights_sha256")
         word, digest = ("weights", digest) if digest else ("state", subject.get("state_sha256"))
         parts.append(f"{role} {subject.get('name')}  {word} sha256 {short_hash(digest)}  layer {subject.get('layer')}")
-    parts += [f"{count} {kind}" for kind, count in listed.items()]
+    parts += [counted(kind, count) for kind, count in listed.items()]
     return ["   ".join(parts)] if parts else []
 
 

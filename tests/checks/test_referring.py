@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fixtures.records import sample_document, sample_record
-from fixtures.referring import gap_record, result_of, trainings_record
+from fixtures.referring import gap_record, result_of, trainings, trainings_record
 from pytest_saliency.checks import no_subgroup_gap, seed_robust
 from pytest_saliency.checks.numbers import decide_again, seed_again
 from pytest_saliency.errors import SaliencyError
@@ -38,7 +38,7 @@ def made() -> dict[str, Record]:
         "alike": gap_record(),
         "apart": gap_record(0.4),
         "small": gap_record(small=5),
-        "clusters": gap_record(clusters=True, limits={"agreement": 0.3}, n=400),
+        "clusters": gap_record(clusters=True, limits={"agreement": 0.3}, n=240),
         "drift": gap_record(of="no_semantic_drift", limits={"iou_drop": 0.2, "correlation": 0.4}),
         "all": trainings_record(),
         "one fails": trainings_record(("PASS", "FAIL", "PASS"), groups=True),
@@ -118,6 +118,75 @@ def test_what_is_said_of_trainings(made: dict[str, Record]) -> None:
     passing = made["all"]["decision"]["measures"]["passing"]
     assert passing["interval"]["low"] == pytest.approx(0.05 ** (1 / 3))
     assert set(made["all"]["subjects"]) == {"models.1", "models.2", "models.3"}
+
+
+def test_each_training_has_its_line_and_the_reason_of_one_that_does_not_pass(made: dict[str, Record]) -> None:
+    """Against the records that each training would have by itself."""
+    from pytest_saliency.report.html.render import render_html
+
+    record = made["one unsure"]
+    alone = [sample_record("class_sensitive", v, draw=k) for k, v in enumerate(("PASS", "INCONCLUSIVE", "PASS"))]
+    lines = [line.strip() for line in render_failure(record).splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.split()[:1] == ["training"])
+    page = render_html(sample_document([record]), lambda path: None)
+    for k, one in enumerate(alone):
+        measure = one["decision"]["measures"]["agreement"]
+        cells = lines[start + 1 + k].split()
+        assert cells[:2] == [f"seed-{k}", one["verdict"]]
+        assert float(cells[-4]) == pytest.approx(measure["estimate"], abs=0.006)
+        assert float(cells[-3]) == pytest.approx(measure["interval"]["high"], abs=0.006)
+        assert cells[-2:] == ["<", "0.50"]
+        assert f'<tr><th scope="row">seed-{k}</th>' in page
+    assert lines[start + 4].startswith("seed-1 is INCONCLUSIVE: not demonstrated")
+    assert not any(line.startswith(("seed-0 is", "seed-2 is")) for line in lines)
+    assert "not demonstrated" in page.partition("Each training")[2].partition("</table>")[0]
+
+
+def test_models_of_a_list_are_headed_in_words(made: dict[str, Record]) -> None:
+    from pytest_saliency.report.html.render import render_html
+    from pytest_saliency.report.roles import role_title
+
+    record = made["all"]
+    page = render_html(sample_document([record]), lambda path: None)
+    assert "Model models" not in page
+    for k in (1, 2, 3):
+        assert page.count(f"Training {k} of every-training") == 2  # at the top, and with the check
+    assert "3 trainings" in render_failure(record)
+    assert role_title("nulls.12") == "null 12"
+    assert role_title("models") == "models"
+
+
+def test_the_images_shown_are_those_of_the_training_that_does_not_pass(made: dict[str, Record]) -> None:
+    record = made["one fails"]
+    assert record["decision"]["readouts"]["shown_training"] == "seed-1"
+    assert made["all"]["decision"]["readouts"]["shown_training"] == "seed-0"
+    alone = sample_record("class_sensitive", "FAIL", groups=True, draw=1)
+    assert [(row["id"], row["values"]) for row in record["worst"]] == [
+        (row["id"], row["values"]) for row in alone["worst"]
+    ]
+    assert "cases as training 'seed-1' has them:" in render_failure(record)
+
+
+def test_pictures_name_their_training() -> None:
+    from dataclasses import replace
+
+    from pytest_saliency.checks.gallery import Gallery
+
+    parameters, results = trainings(("PASS", "FAIL"))
+
+    def caption(k: int) -> Any:
+        return lambda i: [f"i{i}", f"of {k}"]
+
+    nothing: Any = None
+    results = [
+        replace(one, gallery=Gallery(nothing, nothing, np.zeros(3), (), (), caption(k), "alone"))
+        for k, one in enumerate(results)
+    ]
+    drawn = seed_robust.join(results, parameters, "any-seed").gallery
+    assert drawn is not None
+    assert drawn.heading.startswith("any-seed: ")
+    assert drawn.heading.endswith("; maps of training seed-1, which is FAIL")
+    assert drawn.caption(2) == ["i2", "of 1", "training seed-1"]
 
 
 def test_groups_are_told_of_every_training_and_in_the_block(made: dict[str, Record]) -> None:

@@ -73,9 +73,29 @@ def test_nulls_belong_to_one_pair() -> None:
 
 @pytest.mark.parametrize("word", ["null", "'null'", '"null"'])
 def test_the_reference_null_is_a_word(word: str) -> None:
-    (item, _) = expand(contract("red-tl", "red-ft", f"    reference: {word}\n    nulls: [blue-ft]\n"))
+    # At alpha 0.4 a rank among two nulls can be small enough.
+    more = f"    reference: {word}\n    alpha: 0.4\n    nulls: [blue-ft, blue-tl]\n"
+    (item, _) = expand(contract("red-tl", "red-ft", more))
     assert item.parameters["reference"] == "null"
     assert item.roles["nulls.1"] == "blue-ft"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            "    reference: null\n    nulls: [blue-ft, blue-tl]\n",
+            r"\n  17:12 .* 'nulls' needs 19 at least, declare fewer",
+        ),
+        ("    reference: null\n", "nothing to rank the candidate among; 'nulls' needs 19 at least"),
+        ("    reference: null\n    null_test: normal\n    nulls: [blue-ft, blue-tl]\n", "'nulls' needs 3 at least"),
+        ("    reference: null\n    max_displacement: 0.1\n    nulls: [blue-ft]\n", "'nulls' needs 39 at least"),
+        ("    nulls: [blue-ft]\n", "names 1 nulls, but reference is absolute"),
+    ],
+)
+def test_too_few_nulls_are_told_from_the_text_alone(more: str, words: str) -> None:
+    with pytest.raises(ContractError, match=words):
+        contract("red-tl", "red-ft", more)
 
 
 @pytest.mark.parametrize("word", ["", "~", "Null"])

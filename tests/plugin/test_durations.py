@@ -62,11 +62,12 @@ def test_the_table_adds_up_whoever_did_the_work(pytester: pytest.Pytester, write
         pytest.importorskip("xdist")
     spread = ["-n", str(workers)] if workers else []
     arguments = ["-q", "--saliency-durations", "--saliency-no-cache", "--saliency-json=out.json", *spread]
+    arguments += ["--saliency-html=out.html", "--saliency-bundle=evidence"]
     result = (pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess)(*arguments)
     result.assert_outcomes(passed=3, failed=1)
     stages = stages_of(pytester.path)
     table = rows(result.stdout.lines)
-    assert set(table) == {*stages, "measure", "decide"}
+    assert set(table) == {*stages, "measure", "decide", "json", "report", "bundle"}
     for name, stage in stages.items():
         told = [
             int(number.replace(",", ""))

@@ -8,7 +8,10 @@ import pytest
 
 from .texts import DRIFT, FAITHFUL, SENSITIVE, UNDECIDED, Write
 
-HEADLINE = "kept: the model looks elsewhere: mean IoU drop 0.80, limit 0.40 (95 % bound 0.75 .. 0.82), n = 60"
+HEADLINE = (
+    "kept: the model looks elsewhere: mean IoU drop 0.80, limit 0.40 (95 % bound 0.75 .. 0.82), n = 60;"
+    " shortcut confirmed: 100 % follow the pasted region, control 0 %"
+)
 
 
 def test_a_failing_check_says_what_where_and_what_to_do(pytester: pytest.Pytester, write: Write) -> None:

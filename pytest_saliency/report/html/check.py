@@ -25,12 +25,14 @@ from pytest_saliency.report.html.numbers import (
     measure_rows,
     readout_rows,
     spread_rows,
+    training_rows,
 )
 from pytest_saliency.report.html.pictures import ReadPicture, shown_tile
 from pytest_saliency.report.html.plots import plots_shown
 from pytest_saliency.report.html.text import amount
 from pytest_saliency.report.html.verdicts import look, word
 from pytest_saliency.report.measured import key_of, near_limit, violated
+from pytest_saliency.report.trainings import shown_training
 
 Record = Mapping[str, Any]
 DIFFERENCE = "difference"
@@ -69,6 +71,8 @@ def check_view(
         "excused": excused(record, document),
         "decided": bool(decision),
         "legs": leg_rows(record),
+        "trainings": training_rows(record),
+        "shown_training": shown_training(record),
         "measures": measure_rows(record),
         "readouts": readout_rows(record),
         "spread": spread_rows(record),

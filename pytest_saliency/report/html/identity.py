@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_saliency.report.html.models import LISTED
 from pytest_saliency.report.html.text import amount, setting, words
+from pytest_saliency.report.roles import role_title
 
 Record = Mapping[str, Any]
 Rows = list[tuple[str, str]]
@@ -32,9 +33,21 @@ STATISTICS = ("alpha", "max_undefined")
 def subject_views(record: Record) -> list[dict[str, Any]]:
     """Return each model with everything that identifies it; the model before stands before the one after."""
     subjects = record.get("subjects") or {}
-    order = [role for role in ROLES if role in subjects] + sorted(set(subjects) - set(ROLES))
-    views = [{"role": role, "rows": _subject(subjects[role])} for role in order if role.partition(".")[0] not in LISTED]
-    return views + [{"role": kind, "rows": rows} for kind in LISTED if (rows := _listed(subjects, kind))]
+    order = [role for role in ROLES if role in subjects]
+    order += sorted(set(subjects) - set(ROLES), key=lambda role: (len(role), role))
+    views = [
+        {"title": _title(role, record), "rows": _subject(subjects[role])}
+        for role in order
+        if role.partition(".")[0] not in LISTED
+    ]
+    return views + [{"title": kind.capitalize(), "rows": rows} for kind in LISTED if (rows := _listed(subjects, kind))]
+
+
+def _title(role: str, record: Record) -> str:
+    words = role_title(role, str(record.get("check")))
+    if words != role:
+        return words[0].upper() + words[1:]
+    return "Model" if role == "model" else f"Model {role}"
 
 
 def _listed(subjects: Mapping[str, Any], kind: str) -> Rows:
@@ -42,7 +55,10 @@ def _listed(subjects: Mapping[str, Any], kind: str) -> Rows:
     found = {role: one for role, one in subjects.items() if role.startswith(f"{kind}.")}
     order = sorted(found, key=lambda role: (len(role), role))
     return [
-        (str(found[role].get("name")), str(found[role].get("weights_sha256") or found[role].get("state_sha256")))
+        (
+            f"{role_title(role).capitalize()}: {found[role].get('name')}",
+            str(found[role].get("weights_sha256") or found[role].get("state_sha256")),
+        )
         for role in order
     ]
 
@@ -68,7 +84,8 @@ def subject_line(record: Record) -> str:
     subjects = record.get("subjects") or {}
     if "before" in subjects and "after" in subjects:
         return f"{subjects['before'].get('name')} → {subjects['after'].get('name')}"
-    return ", ".join(str(subjects[role].get("name")) for role in sorted(subjects))
+    order = sorted(subjects, key=lambda role: (len(role), role))
+    return ", ".join(str(subjects[role].get("name")) for role in order)
 
 
 def method_line(record: Record) -> str:
@@ -107,7 +124,8 @@ def condition_rows(record: Record) -> Rows:
         rows.append(("CPU threads", str(execution["threads"])))
     if execution.get("scored_images") is not None:
         rows.append(("Changed images scored", amount(execution["scored_images"])))
-    for role, work in sorted((execution.get("work") or {}).items()):
+    for key, work in sorted((execution.get("work") or {}).items(), key=lambda pair: (len(pair[0]), pair[0])):
+        role = role_title(key)
         stages = work.get("stages") or {}
         if stages:
             seconds = sum(float(stage.get("seconds") or 0.0) for stage in stages.values())

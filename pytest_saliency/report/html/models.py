@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.report.html.text import name
+from pytest_saliency.report.roles import role_title
 
 Record = Mapping[str, Any]
 TESTED = "Model under test"
@@ -27,10 +28,16 @@ def model_rows(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
         for role, subject in (record.get("subjects") or {}).items():
             if role.partition(".")[0] in LISTED:  # with the check that looked at them
                 continue
-            key = TITLES.get(role, f"Model {role}"), *_digest(subject)
+            key = TITLES.get(role) or _titled(role, record), *_digest(subject)
             found.setdefault(key, set()).add(name(subject.get("name")))
     rows = [(what, ", ".join(sorted(names)), of, digest) for (what, of, digest), names in found.items()]
     return sorted(rows, key=lambda row: (row[0] != TESTED, row))
+
+
+def _titled(role: str, record: Record) -> str:
+    """Return "Training 2 of any-seed", or "Model x" for a role that has no words of its own."""
+    words = role_title(role, str(record.get("check")))
+    return f"Model {role}" if words == role else words[0].upper() + words[1:]
 
 
 def _digest(subject: Mapping[str, Any]) -> tuple[str, str]:

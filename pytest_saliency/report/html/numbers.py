@@ -10,11 +10,22 @@ from pytest_saliency.report.html.labels import VALUES, label_of
 from pytest_saliency.report.html.text import NOTHING, against_limit, amount, jointly, p_text, share
 from pytest_saliency.report.html.verdicts import look, word
 from pytest_saliency.report.measured import limited, measures_of, number, title_of
+from pytest_saliency.report.trainings import training_rows_of
 
 Record = Mapping[str, Any]
 SIDES = {"<=": "≤", ">=": "≥", "<": "<", ">": ">", "abs<=": "≤"}
 BOUNDS = frozenset(("low", "high", "level"))
-ELSEWHERE = ("histogram", "curves", "softmax_drop", "advantage", "p_fail_holm", "measures", "groups")
+ELSEWHERE = (
+    "histogram",
+    "curves",
+    "softmax_drop",
+    "advantage",
+    "p_fail_holm",
+    "measures",
+    "groups",
+    "trainings",
+    "shown_training",
+)
 """Read-outs that the report shows as a plot or in a table of their own."""
 
 
@@ -58,6 +69,24 @@ def _row(measure: Mapping[str, Any]) -> dict[str, Any]:
         "word": word(verdict) if verdict else "",
         "look": look(verdict) if verdict else "",
     }
+
+
+def training_rows(record: Record) -> list[dict[str, str]]:
+    """Return the trainings that a check joins, each with its verdict, its measure against the limit, and in words."""
+    return [
+        {
+            "name": row.name,
+            "word": word(row.verdict),
+            "look": look(row.verdict),
+            "measure": row.measure,
+            "estimate": row.estimate,
+            "bound": row.bound,
+            "limit": row.limit,
+            "n": row.n,
+            "headline": row.headline,
+        }
+        for row in training_rows_of(record)
+    ]
 
 
 def leg_rows(record: Record) -> list[dict[str, Any]]:
