@@ -53,8 +53,9 @@ def assert_invariant_execution(
         ``batch_one`` (image by image; by fours where the run goes image by image), ``shuffled`` (another order),
         ``threads`` (another number of CPU threads), ``float64``, ``bf16``, ``fp16`` (another precision), ``cpu`` (the
         CPU where the run uses a device, CUDA where it uses the CPU), and ``compiled``: the scores of the model under
-        torch.compile, as maps are always made of the model as it is written. All must hold. A variant that cannot be computed here, or is how the run itself is
-        computed, blocks PASS: declare what your machine can do.
+        torch.compile, as maps are always made of the model as it is written; a model that does not compile differs.
+        All must hold. A variant that cannot be computed here, or is how the run itself is computed, blocks PASS:
+        declare what your machine can do.
 
     Raises
     ------

@@ -89,13 +89,14 @@ def notes_on(states: NDArray[np.str_], shares: Floats, limits: Mapping[str, floa
     empty, full = int((states == EMPTY).sum()), int((states == FULL).sum())
     if empty:
         notes.append(
-            f"{several(empty, 'image')} with an empty mask counted as undefined: nothing can lie inside it; leave such"
-            " images out of the cases"
+            f"{several(empty, 'image')} with a mask that is empty after the model's resize and crop counted as"
+            " undefined: nothing can lie inside it; draw masks that are larger than a pixel of the model's input, or"
+            " leave such images out of the cases"
         )
     if full:
         notes.append(
-            f"{several(full, 'image')} with a mask of the whole image counted as undefined: nothing can lie outside of"
-            " it; leave such images out of the cases"
+            f"{several(full, 'image')} with a mask of the whole image (after the model's resize and crop) counted as"
+            " undefined: nothing can lie outside of it; leave such images out of the cases"
         )
     usable = shares[states == USABLE]
     chance = float(usable.mean()) if usable.size else float("nan")

@@ -191,7 +191,8 @@ def _computed(parameters: InvariantExecutionParameters, numbers: Numbers) -> lis
     """
     from pytest_saliency.errors import CriterionError
 
-    there, skipped = [], numbers.inputs["skipped"]
+    there: list[str] = []
+    skipped = numbers.inputs["skipped"]
     for variant in parameters.variants:
         has = f"difference[{variant}]" in numbers.per_image
         if has == (variant in skipped):

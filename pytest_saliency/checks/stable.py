@@ -243,6 +243,7 @@ def _searched(
         entry: dict[str, Any] = {"place": places[i], "row": i, "seed": f"{own:016x}", "examples": EXAMPLES}
         if found is not None:
             entry |= {"tried": found.tried, "agreement": found.agreement, "said": str(found.change)}
+            entry |= {"kept": True} if found.kept else {}
             entry |= found.change.to_dict()
             shown[i] = Sight(found.change, seen[found.change], found.agreement)
         made.append(entry)
@@ -332,10 +333,11 @@ def _notes(parameters: StableParameters, numbers: Numbers, families: Mapping[str
         if "said" not in entry:
             without.append(str(entry["place"]))
             continue
+        whence = "kept from an earlier search" if entry.get("kept") else f"search seed {entry['seed']}"
         notes.append(
             f"smallest change found that moves the map of worst image {entry['place']} below"
             f" {parameters.min_agreement:g} and keeps its prediction: {entry['said']}, agreement"
-            f" {entry['agreement']:.2f} (search seed {entry['seed']}; it decides nothing)"
+            f" {entry['agreement']:.2f} ({whence}; it decides nothing)"
         )
     if without:
         notes.append(f"no such change was found for worst image{'s' if len(without) > 1 else ''} {', '.join(without)}")

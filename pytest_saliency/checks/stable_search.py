@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_saliency.engine.perturb import VERSION, Perturbation
+from pytest_saliency.engine.perturb import FAMILIES, VERSION, Perturbation
 from pytest_saliency.errors import SaliencyError
 
 EXAMPLES = 40
@@ -24,11 +24,15 @@ TRIED = 120
 
 @dataclass(frozen=True)
 class Found:
-    """The smallest change that was found for one image, the agreement under it, and how many were tried."""
+    """The smallest change that was found for one image, the agreement under it, and how many were tried.
+
+    ``kept``: it comes from an earlier search, and this one's seed does not find it.
+    """
 
     change: Perturbation
     agreement: float
     tried: int
+    kept: bool = False
 
 
 def smallest(
@@ -84,21 +88,36 @@ def smallest(
         # Nothing was found, or whatever kept Hypothesis from working: what was tried stands on its own.
         held = [change for change, (bad, _) in known.items() if bad]
         found = held[-1] if held else None
+    own, tried = found, len(known)
     if database is not None:
-        found = _kept(database, f"pytest-saliency/stable/{VERSION}/{key}".encode(), found, breaks)
-    return None if found is None else Found(found, known[found][1], len(known))
+
+        def asked_for(change: Perturbation) -> bool:
+            most = FAMILIES[change.family].most(strength, size)
+            return change.family in families and all(abs(value) <= most for value in change.values)
+
+        found = _kept(database, f"pytest-saliency/stable/{VERSION}/{key}".encode(), found, breaks, asked_for)
+    return None if found is None else Found(found, known[found][1], tried, found != own)
 
 
 def _kept(
-    folder: Path, key: bytes, found: Perturbation | None, breaks: Callable[[Perturbation], bool]
+    folder: Path,
+    key: bytes,
+    found: Perturbation | None,
+    breaks: Callable[[Perturbation], bool],
+    asked_for: Callable[[Perturbation], bool],
 ) -> Perturbation | None:
-    """Keep what was found; where nothing was, return what was kept before, if it still breaks the map."""
+    """Keep what was found; where nothing was, return what was kept before, if it still breaks the map.
+
+    What another check declared, other families or a larger strength, is left for that one.
+    """
     from hypothesis.database import DirectoryBasedExampleDatabase
 
     store = DirectoryBasedExampleDatabase(folder)
     before = sorted(store.fetch(key))
     for text in before:
         change = _read(text)
+        if change is not None and not asked_for(change):
+            continue
         if found is None and change is not None and breaks(change):
             found = change
         elif change != found:

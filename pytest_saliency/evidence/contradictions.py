@@ -29,8 +29,8 @@ def contradictions(kind: str, criterion: Criterion, numbers: Numbers) -> list[st
     return look(criterion, numbers) if look is not None else []
 
 
-def _unusable(numbers: Numbers) -> NDArray[np.bool_]:
-    return np.asarray([status != "ok" for status in numbers.per_image["status"]], dtype=bool)
+def _unusable(numbers: Numbers, column: str = "status") -> NDArray[np.bool_]:
+    return np.asarray([status != "ok" for status in numbers.per_image[column]], dtype=bool)
 
 
 def _numbers_at(numbers: Numbers, column: str, rows: NDArray[np.bool_], why: str) -> list[str]:
@@ -56,6 +56,23 @@ def _inside(_: Criterion, numbers: Numbers) -> list[str]:
         if column in numbers.per_image:
             found += _numbers_at(numbers, column, _unusable(numbers), "and its map shows nothing")
             found += _numbers_at(numbers, column, useless, "and its region is not usable")
+    return found
+
+
+def _class_sensitive(_: Criterion, numbers: Numbers) -> list[str]:
+    lost = _unusable(numbers, "status_top1") | _unusable(numbers, "status_top2")
+    return _numbers_at(numbers, "agreement", lost, "and one of its maps shows nothing")
+
+
+def _no_semantic_drift(_: Criterion, numbers: Numbers) -> list[str]:
+    found, lost = [], _unusable(numbers, "status_before")
+    gone = ~lost & _unusable(numbers, "status_after")
+    for column, worst in (("iou_drop", 1.0), ("displacement", 1.0), ("correlation", 0.0)):
+        if column not in numbers.per_image:
+            continue
+        found += _numbers_at(numbers, column, lost, "and its map before shows nothing")
+        wrong = np.flatnonzero(gone & (numbers.column(column) != worst))
+        found += [f"{column}[{wrong[0]}] is not {worst:g}, and its map after shows nothing"] if wrong.size else []
     return found
 
 
@@ -96,8 +113,10 @@ LOOKED_AT: Mapping[str, Callable[[Criterion, Numbers], list[str]]] = {
     "avoids": _inside,
     "beats_null_explainers": shared.beats_null_explainers,
     "channel_activity": _channel_activity,
+    "class_sensitive": _class_sensitive,
     "localized": _inside,
     "model_dependent": shared.model_dependent,
+    "no_semantic_drift": _no_semantic_drift,
     "not_vacuous": _not_vacuous,
     "planted_evidence": shared.planted_evidence,
     "stable": _stable,

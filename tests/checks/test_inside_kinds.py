@@ -170,7 +170,7 @@ def test_empty_and_full_masks_are_undefined(planted: Planted, masks: np.ndarray)
         assert record["per_image"]["region"].count("everything") == 4
         assert record["per_image"]["mass_inside"].count(None) == 14
         notes = " ".join(made.decision.notes)
-        assert "10 images with an empty mask" in notes
+        assert "10 images with a mask that is empty after the model's resize and crop" in notes
         assert "4 images with a mask of the whole image" in notes
         assert "undefined" in made.headline
 

@@ -271,7 +271,7 @@ def test_a_fragile_prediction_is_counted_and_not_compared(few: Planted) -> None:
 
 
 def few_left(shares: dict[str, int], agreement: float = 0.95, **given: Any) -> tuple[Verdict, str]:
-    """Decide on 40 images whose maps agree by that much with those of ``shares`` changes (of 4) a family; the rest flip."""
+    """Decide on 40 images whose maps agree by that with ``shares`` changes (of 4) of each family; the rest flip."""
     from pytest_saliency.checks.numbers import Numbers
 
     n = 40
@@ -419,6 +419,18 @@ def test_what_was_found_is_kept_in_the_database(tmp_path: Path) -> None:
     assert any(search(seed, 300) == rare for seed in range(10))
     assert search(0, 3) == rare, "tried again, as it is in the database"
     assert search(0, 3, "other") is None
+    # Another check's key is the same: it gets nothing that it does not declare.
+    given: Any = {"size": (8, 8), "seed": 0, "database": tmp_path, "key": "one", "examples": 3}
+    breaks = lambda one: (one == rare, 0.2)  # noqa: E731
+    assert smallest(breaks, ("noise",), strength=1.0, **given) is None, "another family"
+    assert smallest(breaks, ("brightness",), strength=0.3, **given) is None, "a smaller strength"
+    again = smallest(breaks, ("brightness",), strength=1.0, **given)
+    assert again is not None
+    assert again.kept, "the seed does not find it"
+    often = {**given, "examples": 60, "key": "often"}
+    own = smallest(lambda one: (one.values[0] > 0, 0.2), ("brightness",), strength=1.0, **often)
+    assert own is not None
+    assert not own.kept
     assert search(0, 3, change=Perturbation.of("brightness", by=0.1)) is None, "it no longer breaks anything"
     assert search(0, 3) is None, "and is forgotten"
     for path in [path for path in tmp_path.rglob("*") if path.is_file()]:

@@ -17,6 +17,7 @@ from pytest_saliency.evidence.contradictions import contradictions
 from pytest_saliency.evidence.level2 import SCORED, other_statuses
 
 Record = dict[str, Any]
+KIND_NAMES = ("avoids", "channel_activity", "class_sensitive", "localized", "no_semantic_drift", "stable")
 
 
 def not_vacuous(status: str = "ok", vacuous: float = 0.0, grid: tuple[int, int] = (7, 7), n: int = 80) -> Record:
@@ -72,7 +73,8 @@ def _put(column: str, value: Any, row: int = 0) -> Callable[[Record], None]:
 
 
 def _all_blank(record: Record) -> None:
-    record["per_image"]["status"] = ["blank"] * len(record["per_image"]["id"])
+    column = {"no_semantic_drift": "status_after", "class_sensitive": "status_top2"}.get(record["kind"], "status")
+    record["per_image"][column] = ["blank"] * len(record["per_image"]["id"])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,9 @@ def _all_blank(record: Record) -> None:
         ("localized", _put("region_share", 0.0), "region[0]"),
         ("avoids", _all_blank, "mass_inside[0] is a number, and its map shows nothing"),
         ("avoids", _put("region", "everything"), "mass_inside[0] is a number, and its region is not usable"),
+        ("class_sensitive", _all_blank, "agreement[0] is a number, and one of its maps shows nothing"),
+        ("no_semantic_drift", _all_blank, "iou_drop[0] is not 1, and its map after shows nothing"),
+        ("no_semantic_drift", _put("status_before", "flat"), "iou_drop[0] is a number, and its map before shows"),
         ("channel_activity", _put("active_share", 0.1), "active_share is not"),
         ("channel_activity", _put("active_channels", None), "active_share is not"),
         ("stable", _put("changed[blur]", 7), "count more than 4"),
@@ -101,7 +106,7 @@ def test_one_column_alone_cannot_be_changed(kind: str, change: Callable[[Record]
     assert [line for line in about_images(forged) if said in line], about_images(forged)
 
 
-@pytest.mark.parametrize("kind", ["avoids", "channel_activity", "localized", "stable"])
+@pytest.mark.parametrize("kind", KIND_NAMES)
 @pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE"])
 def test_records_as_they_are_made_contradict_nothing(kind: str, verdict: str) -> None:
     record = sample_record(kind, verdict, undefined=2, n=120)

@@ -83,7 +83,7 @@ def test_every_kind_from_yaml_to_a_bundle_that_verifies(
     assert "the numbers of toy.saliency.yaml::channels: channel_activity needs the model and the images" in told
     follow = told[: told.index("follow from the stored maps")].rpartition("per-image numbers of")[2]
     assert {name for name in VERDICTS if f"::{name} " in f"{follow},".replace(",", " ")} == {
-        "border", "border-cheat", "corner-cheat"
+        "border", "border-cheat", "corner-cheat", "shown"
     }, told  # fmt: skip
 
 
