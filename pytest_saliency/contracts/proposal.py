@@ -22,6 +22,11 @@ SEVERAL = 5
 ALARMS = 0.05
 """How often a clean fine-tuning may be refused by the limits of a whole contract that several pilots proposed."""
 
+UNDEFINED = 0.05
+"""Share of images without a usable map that checks allow unless told otherwise."""
+MOST_UNDEFINED = 0.25
+"""A check whose limit of that share would have to be larger is not proposed."""
+
 BEFORE_AFTER = {"before": "before", "after": "after"}
 AFTER = {"model": "after"}
 
@@ -39,6 +44,9 @@ class Asked:
     loosest, perfect
         A limit that nothing exceeds, and the value where nothing is wrong. The room beyond one pilot is a quarter of
         the way from there, and ``room`` at least.
+    spare
+        Room beyond the worst bound that several pilots leave as well, where a clean model that trained worse than all
+        of them would otherwise be refused.
     kept
         For ``>=``: share of the pilot's bound that is asked of later models, instead of ``room``.
     """
@@ -49,6 +57,7 @@ class Asked:
     loosest: float
     perfect: float = 0.0
     room: float = 0.05
+    spare: float = 0.0
     kept: float | None = None
 
     def of(self, decision: Decision) -> list[Measure]:
@@ -90,7 +99,7 @@ class Draft:
     @property
     def loosest(self) -> dict[str, Any]:
         """Parameters with which the kind measures everything and refuses nothing."""
-        return {**self.fixed, **{one.limit: one.loosest for one in self.asked}}
+        return {**self.fixed, "max_undefined": 1.0, **{one.limit: one.loosest for one in self.asked}}
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ DRAFTS: tuple[Draft, ...] = (
         "planted_evidence",
         AFTER,
         {"method": "gradcam"},
-        (Asked("min_share", "own_share", ">=", 0.2501, perfect=1.0),),
+        (Asked("min_share", "own_share", ">=", 0.2501, perfect=1.0, room=0.10, spare=0.10),),
         why="Beside images of other classes, the map of a class lies on the image of that class. A sign that the model"
         " reads at a fixed place, or in the background, is not found there.",
     ),
@@ -183,9 +192,14 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
 
     if not pilots:
         return None
-    if not draft.asked:
-        return Proposed(draft, draft.fixed) if all(one.verdict is Verdict.PASS for one in pilots) else None
+    undefined = _undefined(pilots, limits)
+    if undefined is not None and undefined[0] > MOST_UNDEFINED:
+        return None
     values, comments = dict(draft.fixed), {}
+    if undefined is not None:
+        values["max_undefined"], comments["max_undefined"] = undefined
+    if not draft.asked:
+        return Proposed(draft, values, comments) if all(one.verdict is Verdict.PASS for one in pilots) else None
     for asked in draft.asked:
         bounds = [asked.bound(one) for one in pilots]
         if not all(map(math.isfinite, bounds)):
@@ -196,7 +210,21 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
         limit, how = found
         values[asked.limit] = limit
         comments[asked.limit] = f"{_range(asked, pilots)}; {how}"
-    return Proposed(draft, values, comments) if comments else None
+    return Proposed(draft, values, comments) if set(comments) - {"max_undefined"} else None
+
+
+def _undefined(pilots: Sequence[Decision], limits: int) -> tuple[float, str] | None:
+    """Return the share of images without a usable map that the pilots allow, None where the usual one is enough."""
+    from pytest_saliency.decide.rates import upper_bound
+
+    shares = [one.undefined_share for one in pilots]
+    if max(shares) == 0.0:
+        return None
+    bounds = [upper_bound(round(share * one.n), one.n, 0.05) for share, one in zip(shares, pilots, strict=True)]
+    found = limit_of(Asked("max_undefined", "", "<=", 1.0, room=0.02), bounds, limits)
+    if found is None or found[0] <= UNDEFINED:
+        return None
+    return found[0], f"pilot {max(shares):.2f}, bound {max(bounds):.2f}; {found[1]}"
 
 
 def limit_of(asked: Asked, bounds: Sequence[float], limits: int) -> tuple[float, str] | None:
@@ -215,6 +243,7 @@ def limit_of(asked: Asked, bounds: Sequence[float], limits: int) -> tuple[float,
         from pytest_saliency.planning.calibrate import prediction_bound
 
         found, rule = prediction_bound(np.asarray(signed, dtype=np.float64), 1.0 - ALARMS / max(1, limits))
+        found = max(found, worst + asked.spare)
         how = f"{rule}, clean fine-tunings"
         if asked.kept is not None:
             found = min(found, 0.0)
