@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 NO_SPREAD = 1e-9
 NO_SKEW = 1e-6
+FAR = 1e60
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class SkewedMean:
         if self._flat():
             return 0.0 if side * (self.mean - delta) > NO_SPREAD * (self.scale + abs(delta)) else 1.0
         g, u = self.skewness, (self.mean - delta) / self.sd
+        if not abs(u) < FAR:  # its third power would overflow, and no p-value is that small
+            return 0.0 if side * u > 0.0 else 1.0
         h = math.sqrt(self.n) * (u + g * u**2 / 3.0 + g**2 * u**3 / 27.0 + g / (6.0 * self.n))
         return float(stdtr(self.n - 1, -side * h))
 

@@ -116,3 +116,15 @@ def test_a_stand_in_that_would_lower_the_p_value_of_the_transformation_does_not(
             found += 1
             assert compare.mean_reference(filled, 0, rest).p_less() >= 0.05
     assert found
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-150, 1e150])
+@pytest.mark.parametrize("delta", [-1.0, 0.0, 1.0])
+def test_numbers_of_any_size_have_a_p_value(size: float, delta: float) -> None:
+    values = np.array([0.1, 0.4, 0.2, 3.0, 0.9, 0.3]) * size
+    found = skewed_mean(values)
+    for p in (found.p_greater(delta), found.p_less(delta)):
+        assert 0.0 <= p <= 1.0
+    assert found.p_greater(delta) + found.p_less(delta) == pytest.approx(1.0)
+    if delta and size < 1.0:
+        assert found.p_greater(delta) == (0.0 if delta < 0.0 else 1.0)
