@@ -6,8 +6,10 @@ class are measured with the method's own top region removed, and with each contr
 images of the class, and so leaves out what is typical of the class; this check asks whether the method beats what is
 to be had for nothing.
 
-A control whose map shows nothing of an image guesses: it names a seeded random region. The share of positions is the
-same for all; a map with fewer positive positions than that names a smaller region, which counts against it.
+The average maps are those of the other images (and patients): with few images of a class a mean that held the image's
+own map would know it. A control whose map shows nothing of an image guesses: it names a seeded random region. The share
+of positions is the same for all; a map with fewer positive positions than that names a smaller region, which counts
+against it.
 """
 
 from __future__ import annotations

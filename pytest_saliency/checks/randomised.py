@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 
 from pytest_saliency.checks.changes import told
 from pytest_saliency.checks.common import Floats, Indices
@@ -79,11 +81,12 @@ def compare(
     Raises
     ------
     MethodError
-        The model cannot be copied or has no parameters, or the method's maps were brought in.
+        The model cannot be copied or has no parameters, most of it is in buffers, or the method's maps were brought in.
     SubjectError, CasesError
         What an ordinary pass would raise.
     """
     refuse_brought(one, method)
+    _refuse_buffers(one)
     maps = one.maps(method, "top1")
     # The classes that the trained model named, whatever the others would say.
     labels = tuple(int(maps.classes[i]) for i in rows)
@@ -127,6 +130,25 @@ def compare(
         planned=planned,
         images=int(found["images"]),
     )
+
+
+def _refuse_buffers(one: Explained) -> None:
+    """Raise where most of what the model knows is not in parameters, so that drawing those anew takes little away."""
+    model = one.runner.subject.model
+    statistics = {
+        id(buffer) for module in model.modules() if isinstance(module, _NormBase) for buffer in module.buffers()
+    }
+    # What has no memory yet has no count either.
+    drawn, left = (
+        sum(tensor.numel() for tensor in tensors if tensor.is_floating_point() and not is_lazy(tensor))
+        for tensors in (model.parameters(), (one for one in model.buffers() if id(one) not in statistics))
+    )
+    if left > drawn:
+        raise MethodError(
+            f"{KIND} draws the parameters of model '{one.subject.name}' anew, but {left} of its {left + drawn} numbers"
+            " are in buffers, which stay: what was learned would still be there. Make the learned tensors parameters"
+            " (requires_grad=False keeps them from training)."
+        )
 
 
 def floor(

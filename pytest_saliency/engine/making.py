@@ -123,7 +123,9 @@ class Making:
 
         word = "top1" if target == "given" else target
         values = control.compute(
-            ControlInput(passes.cases.ids, word, draw, classes, base.values, pixels, reinitialised)
+            ControlInput(
+                passes.cases.ids, word, draw, classes, base.values, pixels, reinitialised, passes.cases.clusters
+            )
         )
         return Maps(values, judge(values), control.label, control.version, target, base.classes, passes.cases.ids)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.decide.words import figures
@@ -13,6 +13,8 @@ MeasureDict = Mapping[str, Any]
 
 OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<=", "abs<=": ">"}
 NEAR_LIMIT = "(near the limit)"
+LINED_UP = 6
+"""As many measures are told in one line; of more only those that count."""
 STATISTICS = ("mean ", "median ", "share ", "largest ")
 
 
@@ -77,15 +79,28 @@ def measured_text(record: Record) -> str:
 
     What a decision tests beside them (that a map is not noise, say) is in the block of a failure and in the record.
     A verdict that another machine's numbers could turn is marked; the record's notes say what to do about it.
+    Of more than ``LINED_UP`` measures the two with the least certain bounds are told, as the others are in the report.
     """
+    told = [
+        measure
+        for measure in limited(record)
+        if key_of(measure, record) is not None or str(measure["name"]).startswith("against")
+    ]
     parts = []
-    for measure in limited(record):
-        if key_of(measure, record) is None and not str(measure["name"]).startswith("against"):
-            continue
+    for measure in _tightest(told):
         estimate, bound, limit = shown(measure)
         parts.append(f"{title_of(measure)} {estimate} (bound {bound}) {relation(measure)} {limit}")
+    if len(told) > len(parts):
+        parts.append(f"and {len(told) - len(parts)} more in the report")
     text = ", ".join(parts) if parts else str(record.get("headline") or "")
     return f"{text} {NEAR_LIMIT}".lstrip() if near_limit(record) else text
+
+
+def _tightest(measures: Sequence[MeasureDict]) -> Sequence[MeasureDict]:
+    """Return all of a few measures, of many the two with the largest p-values of PASS."""
+    if len(measures) <= LINED_UP:
+        return measures
+    return sorted(measures, key=lambda measure: -float(measure.get("p_pass") or 0.0))[:2]
 
 
 def near_limit(record: Record) -> bool:
@@ -124,4 +139,8 @@ def detectable_text(record: Record) -> str:
     """Return "iou_drop: gap to the limit (approximate) 0.05", the smallest effects with 80 % power; "" for none."""
     found = (record.get("decision") or {}).get("smallest_detectable") or {}
     known = [(name, value) for name, value in found.items() if isinstance(value, int | float)]
-    return ", ".join(f"{name} {figures(float(value), 0.0)[0]}" for name, value in known)
+    more = ""
+    if len(known) > LINED_UP:
+        more = f", and {len(known) - 2} more in the report"
+        known = sorted(known, key=lambda one: -float(one[1]))[:2]
+    return ", ".join(f"{name} {figures(float(value), 0.0)[0]}" for name, value in known) + more

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.records import sample_record
 from pytest_saliency import (
     Cases,
     Explained,
@@ -22,6 +23,8 @@ from pytest_saliency import (
 from pytest_saliency.checks.numbers import Numbers
 from pytest_saliency.checks.registry import KINDS
 from pytest_saliency.decide.null_explainers import decide
+from pytest_saliency.engine.methods.controls import mean_of_others
+from pytest_saliency.report.measured import detectable_text, measured_text
 
 from .textured import Bank, textured_images
 
@@ -170,3 +173,46 @@ def test_equal_drops_everywhere_give_a_verdict() -> None:
     nothing = {"blur": np.zeros(30)}
     assert decide(same, {"centre": nothing}, min_advantage=0.1, seed=0).verdict is Verdict.PASS
     assert decide(same, {"centre": nothing}, min_advantage=0.4, seed=0).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_mean_knows_nothing_of_the_image_itself() -> None:
+    """Twelve classes of one image each: the class's mean map is that of no other image, and so it guesses."""
+    maps = torch.rand(6, 3, 3)
+    maps /= maps.flatten(1).amax(1).reshape(-1, 1, 1)
+    alone = mean_of_others(maps, torch.arange(6), None)
+    assert not alone.any()
+    classes = torch.tensor([0, 0, 0, 1, 1, 2])
+    made = mean_of_others(maps, classes, None)
+    torch.testing.assert_close(made[0], (maps[1] + maps[2]) / 2)
+    torch.testing.assert_close(made[4], maps[3])
+    assert not made[5].any()
+    by_patient = mean_of_others(maps, classes, ["a", "a", "b", "c", "c", "d"])
+    torch.testing.assert_close(by_patient[0], maps[2])
+    torch.testing.assert_close(by_patient[2], (maps[0] + maps[1]) / 2)
+    assert not by_patient[3].any()
+    torch.testing.assert_close(mean_of_others(maps, None, ["a", "a", "b", "c", "c", "d"])[5], maps[:5].mean(0))
+
+
+def test_an_image_alone_in_its_class_is_not_held_against_its_own_map(sound: Explained) -> None:
+    images, labels = textured_images(60)
+    first = int(np.flatnonzero(sound.predicted == 0)[0])
+    rows = [first, *np.flatnonzero(sound.predicted != 0).tolist()]
+    found = explain(Subject(Bank(), layer="features"), Cases.from_arrays(images[rows], labels[rows]), device="cpu")
+    made = run(found, method="gradcam", keep="all", **{**FEW, "nulls": ("class_mean",)})
+    assert made.per_image["class"].count(0) == 1
+    assert made.numbers.inputs["guesses"] == {"class_mean": 1}
+
+
+def test_a_passing_line_tells_the_two_that_are_least_sure() -> None:
+    record = sample_record("beats_null_explainers", "PASS")
+    measures = record["decision"]["measures"]
+    assert len(measures) == 4
+    text = measured_text(record)
+    assert all(f"over {null} with {fill}" in text for null in ("centre", "edges") for fill in ("blur", "mean"))
+    many = {f"{name[:-1]},{k}]": {**one, "p_pass": 0.001 * k} for k in range(3) for name, one in measures.items()}
+    power = {name: 0.1 * place for place, name in enumerate(many)}
+    record["decision"] = {**record["decision"], "measures": many, "smallest_detectable": power}
+    text = measured_text(record)
+    assert text.count("bound") == 2
+    assert "and 10 more in the report" in text
+    assert detectable_text(record).endswith(" 1.00, and 10 more in the report")

@@ -266,3 +266,21 @@ def test_decided_again_from_its_numbers(edges: Result) -> None:
     more = KIND.parameters.from_keywords("x", {**edges.parameters, "stages": 7})
     less = KIND.parameters.from_keywords("x", {**edges.parameters, "stages": 0})
     assert more.criterion == less.criterion, "what is only read draws no other models"
+
+
+class Buffered(Bank):
+    """``Bank`` with its filters as a buffer, which no initialisation reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("weight", "bias"):
+            kept = getattr(self.filters, name).detach().clone()
+            delattr(self.filters, name)
+            self.filters.register_buffer(name, kept)
+
+
+def test_a_model_whose_learned_numbers_stay_is_refused() -> None:
+    images, labels = textured_images(12)
+    found = explain(Subject(Buffered(), layer="features"), Cases.from_arrays(images, labels), device="cpu")
+    with pytest.raises(SaliencyError, match="numbers are in buffers"):
+        run(found, method="gradcam", keep="all", **SMALL)

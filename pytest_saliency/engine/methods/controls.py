@@ -6,7 +6,7 @@ A check that they pass is a check that proves nothing; they are what other metho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +39,8 @@ class ControlInput:
         Given a position in the cases, the image (C, *S) in [0, 1] after geometry, jittered where the draw is.
     reinitialised
         Given a seed, Grad-CAM's maps (N, *grid) of a re-initialised copy of the model, for ``classes``.
+    clusters
+        The cluster of each case, if they have any: what is averaged leaves an image's own cluster out.
     """
 
     ids: tuple[str, ...]
@@ -48,6 +50,7 @@ class ControlInput:
     gradcam: Tensor
     pixels: Callable[[int], Tensor] = field(default=_absent)
     reinitialised: Callable[[int], Tensor] = field(default=_absent)
+    clusters: Sequence[Hashable] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,19 +138,38 @@ def _averaged(values: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 
 def _mean_map(given: ControlInput) -> Tensor:
-    """One map for all images: the mean of their rectified Grad-CAM maps, each scaled to a maximum of 1."""
-    scaled = _scaled(given.gradcam)
-    return scaled.mean(0).expand_as(scaled).clone()
+    """The mean of the other images' rectified Grad-CAM maps, each scaled to a maximum of 1."""
+    return mean_of_others(given.gradcam, None, given.clusters)
 
 
 def _class_mean(given: ControlInput) -> Tensor:
-    """The mean of the rectified Grad-CAM maps of all images with the same class, each scaled to a maximum of 1."""
-    scaled = _scaled(given.gradcam)
-    made = torch.empty_like(scaled)
-    for index in sorted(set(given.classes.tolist())):
-        mine = given.classes == index
-        made[mine] = scaled[mine].mean(0)
-    return made
+    """The mean of the rectified Grad-CAM maps of the class's other images, each scaled to a maximum of 1."""
+    return mean_of_others(given.gradcam, given.classes, given.clusters)
+
+
+def mean_of_others(maps: Tensor, classes: Tensor | None, clusters: Sequence[Hashable] | None) -> Tensor:
+    """Return for each image the mean (N, *grid) of the other images' rectified maps, each scaled to a maximum of 1.
+
+    ``classes`` (N,): only of images of the same class. Images of the same cluster are left out with it, so that the
+    mean knows nothing of the image; zero where no image is left.
+    """
+    scaled = _scaled(maps).double()
+    names = list(range(len(scaled))) if clusters is None else list(clusters)
+    kinds = [0] * len(scaled) if classes is None else classes.tolist()
+    together: dict[object, list[int]] = {}
+    own: dict[object, list[int]] = {}
+    for i, (kind, name) in enumerate(zip(kinds, names, strict=True)):
+        together.setdefault(kind, []).append(i)
+        own.setdefault((kind, name), []).append(i)
+    totals = {kind: scaled[rows].sum(0) for kind, rows in together.items()}
+    made = torch.zeros_like(scaled)
+    for rows in own.values():
+        kind = kinds[rows[0]]
+        left = len(together[kind]) - len(rows)
+        if left:
+            made[rows] = (totals[kind] - scaled[rows].sum(0)) / left
+    # What a subtraction leaves of nothing is no evidence.
+    return torch.where(made > 1e-9, made, 0.0).to(maps.dtype)
 
 
 def _scaled(maps: Tensor) -> Tensor:
@@ -165,6 +187,8 @@ def _random_model(given: ControlInput) -> Tensor:
 RANDOM = Control("random", "random", 1, _random, "independent uniform noise")
 CENTRE = Control("centre", "centre", 1, _centre, "Gaussian at the image centre")
 EDGES = Control("edges", "edges", 1, _edges, "Sobel magnitude of the image's luminance")
-MEAN_MAP = Control("mean_map", "mean_map[gradcam]", 1, _mean_map, "mean Grad-CAM map of all cases")
-CLASS_MEAN = Control("class_mean", "class_mean[gradcam]", 1, _class_mean, "mean Grad-CAM map of the class")
+MEAN_MAP = Control("mean_map", "mean_map[gradcam]", 2, _mean_map, "mean Grad-CAM map of the other cases")
+CLASS_MEAN = Control(
+    "class_mean", "class_mean[gradcam]", 2, _class_mean, "mean Grad-CAM map of the other cases of the class"
+)
 RANDOM_MODEL = Control("random_model", "random_model[gradcam]", 1, _random_model, "Grad-CAM of a re-initialised copy")
