@@ -361,6 +361,13 @@ def ranked(parameters: NoSemanticDriftParameters, numbers: Numbers) -> Ranked:
         "displacement": numbers.column("displacement"),
         "correlation": numbers.column("correlation"),
     }
+    if parameters.reference != "absolute":
+        from pytest_saliency.decide.drift_reference import BEYOND
+
+        titles = {"iou_drop": "IoU drop", "concentration_change": "concentration"}
+        for name, (column, _) in rooms.items():
+            if name in limits:
+                shown[f"{titles.get(column, column)} {BEYOND[parameters.reference]}"] = values[column]
     return Ranked(np.asarray(np.max(np.stack(rows), axis=0)) if rows else drop, shown)
 
 

@@ -125,7 +125,7 @@ def told(path: Path, accuracies: Sequence[float | None], question: Question, lim
     if path.moved is None:
         return (
             f"trajectory of {len(path.points)} checkpoints: no limit is shown to be exceeded from any of them on"
-            f" ({title} {_figure(last.means[path.measure])} at {last.name}, limit {limit:g})"
+            f" ({title} {_figure(last.means[path.measure])} at {last.name}, limit {limit:g}){_step(path)}"
         )
     point = path.points[path.moved]
     sentence = (
@@ -134,11 +134,14 @@ def told(path: Path, accuracies: Sequence[float | None], question: Question, lim
     )
     if path.moved:
         sentence += f", {_figure(path.points[path.moved - 1].means[path.measure])} at the checkpoint before"
-    sentence += f"){_accuracy(path, accuracies)}"
-    if path.step is not None:
-        place, size = path.step
-        sentence += f"; the largest step, {size:.2f}, leads to {path.points[place].name}"
-    return sentence
+    return f"{sentence}){_accuracy(path, accuracies)}{_step(path)}"
+
+
+def _step(path: Path) -> str:
+    if path.step is None:
+        return ""
+    place, size = path.step
+    return f"; the largest step, {size:.2f}, leads to {path.points[place].name}"
 
 
 def _figure(value: float) -> str:

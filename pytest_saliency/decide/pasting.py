@@ -3,7 +3,8 @@
 Every image lends its region once, to one image of another class, and a control region of the same size to the same
 image. Of the pairs in which only one of the two pastes was followed, half should be the region's if it were no better
 than the control: the exact sign test of McNemar (Psychometrika 12, 1947), one-sided. Shares are bound by
-Clopper-Pearson.
+Clopper-Pearson. Where the model before was asked, its answers to the same pastes are compared in the same way, and both
+tests must be passed: what it followed already is no new habit.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Pasted:
     """How often the prediction followed. ``n`` pairs; counts of those that followed each paste.
 
     ``only_region`` and ``only_control``: pairs in which one paste was followed and the other not. ``before``: how many
-    the model before follows the pasted region in, None where it was not asked.
+    the model before follows the pasted region in, None where it was not asked. ``p``: the larger one of both tests.
     """
 
     n: int
@@ -40,14 +41,14 @@ class Pasted:
 
     @property
     def confirmed(self) -> bool:
-        """Whether it is shown that the region is followed more often than the control."""
+        """Whether it is shown that the region is followed more often than the control, and than by the model before."""
         return self.p < self.alpha
 
     def sentence(self) -> str:
         """Return the finding in words."""
         if not self.n:
             return "shortcut not confirmed: no image has a newly used region that could be pasted into another class"
-        word = "confirmed" if self.confirmed else "not confirmed"
+        word = "confirmed" if self.confirmed else "not confirmed, which is no all-clear"
         said = (
             f"shortcut {word}: {percent(self.region / self.n)} follow the pasted region, control"
             f" {percent(self.control / self.n)} (n = {self.n}, exact paired p = {self.p:.2g})"
@@ -78,6 +79,11 @@ class Pasted:
         return made
 
 
+def _p_of_pairs(more: int, less: int) -> float:
+    """Return the one-sided p-value of ``more`` pairs of one kind and ``less`` of the other being equally likely."""
+    return rates.p_share_above(more, more + less, 0.5) if more + less else 1.0
+
+
 def judge(region: npt.ArrayLike, control: npt.ArrayLike, before: npt.ArrayLike | None, alpha: float) -> Pasted:
     """Judge 0 or 1 for each image (followed or not), NaN where nothing was pasted.
 
@@ -101,7 +107,10 @@ def judge(region: npt.ArrayLike, control: npt.ArrayLike, before: npt.ArrayLike |
         seen &= ~np.isnan(third)
     a, b = pasted[seen] == 1.0, other[seen] == 1.0
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    p = rates.p_share_above(only_a, only_a + only_b, 0.5) if only_a + only_b else 1.0
+    p = _p_of_pairs(only_a, only_b)
+    if third is not None:
+        c = third[seen] == 1.0
+        p = max(p, _p_of_pairs(int((a & ~c).sum()), int((c & ~a).sum())))
     return Pasted(
         int(seen.sum()),
         int(a.sum()),

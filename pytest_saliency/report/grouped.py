@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_saliency.report.measured import limited
+
 Record = Mapping[str, Any]
 
 
@@ -13,3 +15,10 @@ def group_rows_of(record: Record) -> list[Mapping[str, Any]]:
     readouts = (record.get("decision") or {}).get("readouts") or {}
     found = readouts.get("groups") if isinstance(readouts, Mapping) else None
     return [row for row in found if isinstance(row, Mapping)] if isinstance(found, Sequence) else []
+
+
+def limited_group_rows_of(record: Record) -> list[Mapping[str, Any]]:
+    """Return the groups' rows of measures that have a limit, or all rows where no such measure is given by group."""
+    rows = group_rows_of(record)
+    names = {str(measure.get("name")) for measure in limited(record)}
+    return [row for row in rows if str(row.get("measure")) in names] or rows

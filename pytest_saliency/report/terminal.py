@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_saliency.decide.words import figures, p_value
 from pytest_saliency.report.escape import log_line
-from pytest_saliency.report.grouped import group_rows_of
+from pytest_saliency.report.grouped import limited_group_rows_of
 from pytest_saliency.report.measured import (
     STATISTICS,
     Record,
@@ -146,9 +146,9 @@ def _worst(record: Record) -> list[str]:
 
 
 def _groups(record: Record) -> list[str]:
-    """Return the declared groups, each by itself."""
+    """Return the declared groups, each by itself, in the measures that have a limit."""
     rows: list[Sequence[str]] = []
-    for row in group_rows_of(record):
+    for row in limited_group_rows_of(record):
         estimate, low, high = (number(row.get(key)) for key in ("estimate", "low", "high"))
         said = figures(estimate, low, high)
         lost = row.get("undefined")

@@ -128,3 +128,15 @@ def test_room_is_what_a_lost_map_would_leave_beyond_the_limit(
     side: str, limit: float, gone: float, undefined: bool
 ) -> None:
     assert bool(np.isnan(telling(np.asarray([0.05]), np.asarray([gone]), limit, side))[0]) is undefined
+
+
+def test_the_cases_show_what_the_limit_binds() -> None:
+    record = BASE["noise"]
+    columns = dict(record["per_image"])
+    columns["iou_drop_reference"] = [None, *columns["iou_drop_reference"][1:]]
+    parameters = KIND.parameters(reference="noise", max_iou_drop=0.3, method="gradcam")
+    found = KIND.ranked(parameters, Numbers.made(columns, record["everyone"], record["inputs"], 7))
+    left = found.shown["IoU drop less the jitter's"]
+    assert np.isnan(left[0])
+    assert left[1] == columns["iou_drop"][1] - columns["iou_drop_reference"][1]
+    assert [title for title in found.shown if "less" in title] == ["IoU drop less the jitter's"]

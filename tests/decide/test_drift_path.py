@@ -115,3 +115,14 @@ def test_the_sentence_says_both_shares() -> None:
         .sentence()
         .startswith("shortcut confirmed: 83 % follow the pasted region, control 2 %")
     )
+
+
+def test_what_the_model_before_followed_already_confirms_nothing() -> None:
+    region, control = [1] * 30 + [0] * 10, [0] * 40
+    alone = pasting.judge(region, control, None, 0.05)
+    assert alone.confirmed
+    for before, confirmed in (([0] * 40, True), (region, False), ([1] * 26 + [0] * 14, False)):
+        found = pasting.judge(region, control, before, 0.05)
+        more = sum(a > b for a, b in zip(region, before, strict=True))
+        assert found.p == pytest.approx(max(0.5**30, 0.5**more)), "no pair goes the other way"
+        assert found.confirmed is confirmed

@@ -172,7 +172,7 @@ def test_null_checkpoints_are_named_in_the_contract(pytester: pytest.Pytester, w
     nulls: [{nulls}]
 """
     write(check.format(nulls=", ".join(f"seed-{k}" for k in range(19))), head=head)
-    save(pytester.path, last=state(True), **{f"seed_{k}": state(False, 0.01 * k) for k in range(19)})
+    save(pytester.path, last=state(True), **{f"seed_{k}": state(False, 0.01 * (k + 1)) for k in range(19)})
     result = pytester.runpytest(
         "--saliency-json", "run.json", "--saliency-bundle", "b", "--saliency-bundle-maps", "-p", "no:cacheprovider"
     )

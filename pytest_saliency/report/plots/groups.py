@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_saliency.report.grouped import group_rows_of
+from pytest_saliency.report.grouped import limited_group_rows_of
 from pytest_saliency.report.plots.axes import Scale, nice_range, x_axis
 from pytest_saliency.report.plots.columns import Record, figure, finite, several
 from pytest_saliency.report.plots.legend import MARGIN, interval
@@ -19,8 +19,8 @@ MOST = 60
 
 
 def group_plots(record: Record) -> list[Plot]:
-    """Return a plot for each measure that the record has by group; none where the cases declare no groups."""
-    rows = group_rows_of(record)
+    """Return a plot for each limited measure that the record has by group; none where the cases declare no groups."""
+    rows = limited_group_rows_of(record)
     measures = list(dict.fromkeys(str(row.get("measure")) for row in rows))
     made = [_plot(name, [row for row in rows if str(row.get("measure")) == name][:MOST]) for name in measures]
     return [plot for plot in made if plot is not None]
