@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_saliency.decide import power, ranks, rates, words
+from pytest_saliency.decide import effort, power, ranks, rates, words
 from pytest_saliency.decide.bootstrap import bca_mean
 from pytest_saliency.decide.class_sensitive_words import Lost, headline, notes
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
@@ -192,6 +192,8 @@ def _sensitivity(
     tolerance: Tolerance,
 ) -> Sensitivity:
     """Return which verdicts agreements within the tolerance of these give."""
+    if not effort.described():
+        return reachable({"agreement": tolerance}, verdict, verdict, verdict)
 
     def moved(way: Way) -> Verdict:
         between = tolerance.moved(cross, way, limit, 0.0, 1.0)

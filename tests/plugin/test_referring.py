@@ -39,7 +39,7 @@ def scaled(factor, cheat=False):
 def second(): return scaled(1.1)
 def third(): return scaled(1.2)
 
-def cases(n=150, groups=2):
+def cases(n=60, groups=2):
     images, labels = arrays(n)
     names = None if not groups else [f"scanner {'AB'[i % groups]}" for i in range(n)]
     return Cases.from_arrays(images, labels, class_names=["red", "green", "blue"], groups=names)
@@ -51,9 +51,11 @@ CHECKS = """\
   - {id: sensitive, kind: class_sensitive, method: gradcam}
   - {id: alike, kind: no_subgroup_gap, of: sensitive, max_gap: {agreement: 0.3}}
   - {id: seeds, kind: seed_robust, of: sensitive, models: [clean, second, third]}
-  - {id: drift, kind: no_semantic_drift, method: gradcam, before: clean, after: cheat, max_iou_drop: 0.9}
+  - {id: drift, kind: no_semantic_drift, method: gradcam, before: clean, after: cheat,
+     max_iou_drop: 0.9, confirm: false}
   - {id: drifts, kind: seed_robust, of: drift, models: [second, third]}
-  - {id: strict, kind: no_semantic_drift, method: gradcam, before: clean, after: cheat, max_iou_drop: 0.4}
+  - {id: strict, kind: no_semantic_drift, method: gradcam, before: clean, after: cheat,
+     max_iou_drop: 0.4, confirm: false}
   - {id: cheats, kind: seed_robust, of: strict, models: [cheat, second]}
 """
 
@@ -92,7 +94,16 @@ def test_from_yaml(pytester: pytest.Pytester, write: Write) -> None:
     report = verify(bundle, 1)
     assert [str(finding) for finding in report.findings] == []
     page = (pytester.path / "report.html").read_text()
-    for said in ("Declared groups, each by itself", "80 % power", "adjusted over the contract"):
+    # Why the training that does not pass did not, on the terminal and in the report, and whose pictures these are.
+    result.stdout.fnmatch_lines(
+        ["  cheat * FAIL *mean IoU drop*0.80*<= 0.40", "  cheat is FAIL: the model looks elsewhere*"]
+    )
+    assert records["cheats"]["decision"]["readouts"]["shown_training"] == "cheat"
+    shown = {row["id"]: row for row in records["cheats"]["gallery"]}
+    assert all(row["caption"][-1] == "training cheat" for row in shown.values())
+    for row in records["cheats"]["worst"]:
+        assert f"IoU {row['values']['IoU']:.2f}" in " ".join(shown[row["id"]]["caption"])
+    for said in ("Declared groups, each by itself", "80 % power", "adjusted over the contract", "Training 2 of cheats"):
         assert said in page
 
 
