@@ -31,10 +31,10 @@ def compared_columns(kind: str, per_image: Table, criterion: Mapping[str, Any] |
     from pytest_saliency.checks.numbers import floats
 
     if kind == "model_dependent":
-        similarity, floor, likeness = (floats(per_image[name]) for name in ("similarity", "floor", "likeness"))
+        similarity, floor = floats(per_image["similarity"]), floats(per_image["floor"])
         if criterion is None:
             return {"excess": similarity - floor}
-        return {"excess": telling(similarity, floor, likeness, float(criterion["max_excess"]))}
+        return {"excess": telling(similarity, floor, floats(per_image["likeness"]), float(criterion["max_excess"]))}
     if kind != "faithful":
         return {name: floats(per_image[name]) for name in measure_names(kind)}
     fills = [name[len("drops[") : -1] for name in per_image if name.startswith("drops[")]

@@ -288,8 +288,12 @@ def needed(proposed: Proposed, found: Decision) -> str:
     ]
     if not counts:
         return ""
-    at_hand = f"the pilot kept {_n(found)}"
-    return f"Needs about {max(counts)} kept images for 80 % power, if the truth is as in the pilot ({at_hand})."
+    needed, at_hand = max(counts), f"the pilot kept {_n(found)}"
+    if found.counts.get("sets"):
+        # Counted in sets of images that share mosaics.
+        images = found.counts["kept"]
+        needed, at_hand = math.ceil(needed * images / found.n), f"the pilot kept {images}, in {found.n} sets"
+    return f"Needs about {needed} kept images for 80 % power, if the truth is as in the pilot ({at_hand})."
 
 
 def _n(found: Decision) -> int:

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from fixtures.records import sample_record
+from fixtures.referring import result_of
 from pytest_saliency.checks.compared import comparable, compared_columns
+from pytest_saliency.checks.no_subgroup_gap import NoSubgroupGapParameters, compare
 from pytest_saliency.checks.numbers import Numbers, decide_again
+from pytest_saliency.decide.decision import Decision
+from pytest_saliency.decide.verdict import Verdict
+from pytest_saliency.errors import CriterionError
 from pytest_saliency.evidence.columns import about_images
 from pytest_saliency.planning.resample import Pilot
 
@@ -77,6 +82,39 @@ def test_an_image_that_cannot_speak_is_undefined_in_what_compares() -> None:
     record = changed(sample_record("model_dependent", "PASS"), "likeness", 2, 0.9)
     (excess,) = compared_columns("model_dependent", record["per_image"], record["criterion"]).values()
     assert [i for i, value in enumerate(excess) if value != value] == [2]
+
+
+def planted_in_groups(seen_in_b: bool) -> Record:
+    """Return a record of mosaics of which those of scanner B show nothing: there is chance, and no drop of the odds."""
+    record = sample_record("planted_evidence", "PASS", n=240, groups=True)
+    table = record["per_image"]
+    for i, name in enumerate(table["group"]):
+        if name == "scanner B":
+            table["own_share"][i], table["cell_drop"][i] = 0.25, 1.0 if seen_in_b else 0.0
+    return record
+
+
+def test_a_group_that_is_not_seen_in_its_mosaics_is_no_gap() -> None:
+    def gap(record: Record) -> Decision:
+        parameters = NoSubgroupGapParameters(
+            method="gradcam",
+            of=record["check"],
+            of_kind="planted_evidence",
+            of_criterion=record["criterion"],
+            max_gap={"own_share": 0.3},
+            min_group=5,
+        )
+        return compare(result_of(record), parameters, "gap").decision
+
+    assert gap(planted_in_groups(True)).verdict is Verdict.FAIL
+    unseen = planted_in_groups(False)
+    assert {"scanner A", "scanner B"} == set(unseen["per_image"]["group"])
+    with pytest.raises(CriterionError, match="only one"):
+        gap(unseen)
+    rows = [i for i, name in enumerate(unseen["per_image"]["group"]) if name == "scanner B"]
+    for i in rows[:3]:
+        unseen["per_image"]["own_share"][i], unseen["per_image"]["cell_drop"][i] = 0.75, 1.0
+    assert gap(unseen).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("clusters", [False, True])
