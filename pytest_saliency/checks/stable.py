@@ -11,6 +11,7 @@ PASS: changes that move the evidence most are those that flip the prediction fir
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 SEARCHED = 3
 """Images, the worst ones, on which the smallest counter-example is looked for."""
+
+
+TOLD = 0.8
+"""Where fewer changes of a family than this share were compared, the headline says so."""
 
 
 class StableCriterion(Parameters):
@@ -272,6 +277,7 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
             "compared_share": _compared_share(parameters, numbers, family),
         }
     changed = sum(one["changed"] for one in families.values())
+    blocked = _blocked(parameters, families)
     made = limits.decide(
         QUESTION,
         {"agreement": numbers.column("agreement")},
@@ -283,13 +289,26 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
         total=len(numbers.everyone["id"]),
         clusters=numbers.clusters(),
         counts={"changes that changed the prediction": changed},
-        blocked=_blocked(parameters, families),
+        blocked=blocked,
         notes=_notes(parameters, numbers, families, changed),
         readouts={"families": families, "counter_examples": numbers.inputs["counter_examples"]},
         tolerances={"agreement": tolerance_of("agreement", int(numbers.inputs["region"]))},
         seed=numbers.seed,
     )
-    return numbers.noted(made)
+    return numbers.noted(replace(made, headline=f"{made.headline}{_left_out(families, blocked)}"))
+
+
+def _left_out(families: Mapping[str, Any], blocked: list[str]) -> str:
+    """Return what a headline says of families of which many changes were not compared, unless it says so already."""
+    from pytest_saliency.decide.words import percent
+
+    shares = {name: one["compared_share"] for name, one in families.items()}
+    few = {name: share for name, share in shares.items() if share is not None and share < TOLD}
+    if blocked or not few:
+        return ""
+    return (
+        f"; of the changes only {', '.join(f'{percent(share)} ({name})' for name, share in few.items())} were compared"
+    )
 
 
 def _compared_share(parameters: StableParameters, numbers: Numbers, family: str) -> float | None:
@@ -337,7 +356,7 @@ def _notes(parameters: StableParameters, numbers: Numbers, families: Mapping[str
         notes.append(
             f"smallest change found that moves the map of worst image {entry['place']} below"
             f" {parameters.min_agreement:g} and keeps its prediction: {entry['said']}, agreement"
-            f" {entry['agreement']:.2f} ({whence}; it decides nothing)"
+            f" {entry['agreement']:.3f} ({whence}; it decides nothing)"
         )
     if without:
         notes.append(f"no such change was found for worst image{'s' if len(without) > 1 else ''} {', '.join(without)}")

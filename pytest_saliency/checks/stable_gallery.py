@@ -36,7 +36,7 @@ class Sight:
 
     def said(self) -> list[str]:
         """Return the lines of a caption."""
-        return [str(self.change), f"agreement {self.agreement:.2f}"]
+        return [str(self.change), f"agreement {self.agreement:.3f}"]
 
 
 @dataclass(frozen=True)
