@@ -3,9 +3,12 @@
 What the map after shows and the map before did not is cut out of an image and put into one of another class, at the
 same place. Newly used are the positions of the top region after that are not in the region before, or that carry at
 least twice the share of the evidence that they carried before (maps with few positive positions have them all in their
-region). A map of a coarse layer only tells in which of its cells, so the region is widened by one cell. If the
-prediction then becomes the class of the image that it was cut from, more often than with a control
-region of the same size and shape cut elsewhere from the same image, the new region drives the prediction.
+region). If the prediction then becomes the class of the image that it was cut from, more often than with a control
+region of the same size and shape cut elsewhere from the same image, and more often than that of the model before, the
+new region drives the prediction.
+
+It is cut as the map shows it. Widened by a cell of a coarse layer it held the object too: on digits a clean fine-tuning
+then followed it in 70 % of the images, and the model before in 60 %.
 
 The receiver has a newly used region of its own, which would go on naming its class. It is overwritten from the lender
 too, with the region as with the control, so that the two differ in the lender's region alone.
@@ -192,35 +195,11 @@ def _changed(
 def new_regions(
     maps: tuple[Maps, Maps], cases: Sequence[int], fraction: float, size: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return the newly used regions of cases, and the positions that a control keeps clear of, both (n, *S).
-
-    A map says no more than which cell of its layer is meant, so that the region is widened by one cell on every side.
-    Clear of: top region after, and the newly used region.
-    """
+    """Return the newly used regions of cases, and their top regions after, both (n, *S)."""
     chosen = torch.as_tensor(list(cases))
     old, new = (top_region(one.values[chosen], fraction, size).weights.reshape(-1, *size) for one in maps)
     was, now = (shares_of(one.values[chosen], size) for one in maps)
-    used = torch.where(now >= GREW * was, new, (new - old).clamp(min=0.0))
-    used[used.flatten(1).sum(1) < 1.0] = 0.0
-    region = widened(used, tuple(maps[1].values.shape[1:]))
-    return region, torch.maximum(new, region)
-
-
-def widened(regions: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Return ``regions`` (n, *S) grown by one cell of ``grid`` on every side; as they are along an axis without cells.
-
-    An axis has none where the layer is as fine as the input.
-    """
-    size = tuple(regions.shape[1:])
-    margin = [-(-side // cells) if cells < side else 0 for side, cells in zip(size, grid, strict=True)]
-    pool = {1: torch.nn.functional.max_pool1d, 2: torch.nn.functional.max_pool2d, 3: torch.nn.functional.max_pool3d}
-    grown = regions.unsqueeze(1)
-    for axis, by in enumerate(margin):  # one axis at a time: a window may be larger than half of the image
-        if by:
-            kernel, pad = [1] * len(size), [0] * len(size)
-            kernel[axis], pad[axis] = 2 * by + 1, by
-            grown = pool[len(size)](grown, kernel, 1, pad)
-    return grown.squeeze(1)
+    return torch.where(now >= GREW * was, new, (new - old).clamp(min=0.0)), new
 
 
 def shares_of(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pytest_saliency import Cases, Subject, explain
 from pytest_saliency.assertions.no_semantic_drift import assert_no_semantic_drift
-from pytest_saliency.checks.drift_pasting import moved_away, widened
+from pytest_saliency.checks.drift_pasting import moved_away
 from pytest_saliency.checks.numbers import decide_again
 from pytest_saliency.checks.result import Result
 from pytest_saliency.decide.decision import NotAttainable
@@ -271,17 +271,3 @@ def test_a_null_counts_once_and_is_another_model_than_those_compared() -> None:
         nulls = [*listed, *[null] * (19 - len(listed))]
         with pytest.raises(SubjectError, match=whose):
             result(before, after, reference="null", nulls=nulls)
-
-
-def test_a_region_of_a_coarse_map_grows_by_one_cell_and_keeps_its_weights() -> None:
-    region = torch.zeros(1, 12, 12)
-    region[0, 4:6, 4:6] = 1.0
-    assert torch.equal(widened(region, (12, 12)), region), "a map as fine as the image tells the very positions"
-    grown = widened(region, (4, 6))  # cells of 3 by 2 positions
-    wanted = torch.zeros(1, 12, 12)
-    wanted[0, 1:9, 2:8] = 1.0
-    assert torch.equal(grown, wanted)
-    assert float(widened(0.5 * region, (1, 1)).min()) == 0.5, "a cell as large as the image"
-    line = torch.zeros(1, 5)
-    line[0, 4] = 1.0
-    assert widened(line, (3,)).tolist() == [[0.0, 0.0, 1.0, 1.0, 1.0]]
