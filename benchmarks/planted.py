@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.results:
         found = {"contracts": {name: _contract(one) for name, one in contracts.items()}, "runs": rows}
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        options.results.write_text(json.dumps(_short(found), sort_keys=True) + "\n", encoding="utf-8")
 
 
 def contracts_of(plan: Plan, shop: Workshop) -> dict[str, Ruled]:
@@ -124,6 +124,15 @@ def _contract(contract: Ruled) -> dict[str, Any]:
         "checks": {one.draft.id: dict(one.parameters) for one in contract.checks},
         "left_out": list(contract.left_out),
     }
+
+
+def _short(value: Any) -> Any:
+    """Return the same with numbers of four digits after the point, which is what anybody compares."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    return [_short(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
