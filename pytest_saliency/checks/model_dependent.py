@@ -185,7 +185,10 @@ def decision(parameters: ModelDependentParameters, numbers: Numbers) -> Decision
     similarity, floor, likeness = (numbers.column(name)[chosen] for name in ("similarity", "floor", "likeness"))
     alike = int((~np.isnan(similarity) & ~(1.0 - likeness > parameters.max_excess)).sum())
     counts: dict[str, int] = {"cases": len(numbers.everyone["id"]), "randomised models": parameters.seeds}
-    notes = []
+    notes = [
+        f"the bound is about these {parameters.seeds} randomised models, which all images share, and tells how images"
+        " differ; other seeds move the mean too, and more 'seeds' move it less"
+    ]
     if alike:
         counts["maps like those of other images"] = alike
         notes.append(

@@ -115,7 +115,7 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
         "scale": scale,
         "size": list(over.input_size),
         "grid": [int(side) for side in maps.values.shape[1:]],
-        "warnings": common.warnings_of(inside, maps),
+        "warnings": [*common.warnings_of(inside, maps), *_resized(one, scale)],
     }
     numbers = Numbers.made(columns, common.everyone(explained, kept, one.correct, "not correct"), inputs, seed)
     with watch.stage("decide"):
@@ -166,6 +166,16 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
         ),
         maps=lambda: common.layer_maps(inside, mosaic=maps),
     )
+
+
+def _resized(one: Explained, scale: str) -> list[str]:
+    """Return a warning where mosaics of whole images go through a function that may make them smaller again."""
+    if scale != "double" or one.subject.preprocess.function is None:
+        return []
+    return [
+        "preprocess is a function, and mosaics go through it as images do: where it resizes, their cells are smaller"
+        " than the images that the model learnt from; scale: input says so, and a declared resize avoids it"
+    ]
 
 
 def _place(cell: int, cells: int) -> str:

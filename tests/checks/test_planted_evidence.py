@@ -346,3 +346,11 @@ def test_the_cell_of_the_class_is_outlined(sound: Explained) -> None:
         expected = np.zeros((64, 64), dtype=bool)
         expected[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = True
         np.testing.assert_array_equal(made.gallery.outline(i), expected)
+
+
+def test_a_function_that_may_resize_is_told_of(sound: Explained) -> None:
+    images, labels = textured_images(60)
+    subject = Subject(Bank(), layer="features", preprocess=lambda image: image)
+    made = run(explain(subject, Cases.from_arrays(images, labels), device="cpu"), method="gradcam")
+    assert any("preprocess is a function" in note for note in made.decision.notes)
+    assert not any("preprocess is a function" in note for note in run(sound, method="gradcam").decision.notes)
