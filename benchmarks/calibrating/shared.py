@@ -1,10 +1,10 @@
 """Numbers of images that are not independent, because images lend each other something.
 
-Were every image in its own mosaic and in those of others, as in ``mosaics``, shares would be exchangeable and still not
-independent. ``planted_evidence`` makes its mosaics within disjoint sets, which are its units; so does
-``model_dependent`` with the other images' maps that it needs as a floor (``tests/decide/test_sets.py`` has both). Were
-the floors shared, as the mean over ten other images each, bounds that take them for independent would err in up to 0.12
-(n = 300); see ``floors``.
+Were every image in its own mosaic and in those of others, as in ``mosaics``, shares would be exchangeable and still
+not independent. ``planted_evidence`` makes its mosaics within disjoint sets, which are its units; so does
+``model_dependent`` with the other images' maps that it needs as a floor (``tests/decide/test_sets.py`` has both).
+Were the floors shared, as the mean over ten other images each, bounds that take them for independent would err in up
+to 0.12 (n = 300); see ``floors``.
 """
 
 from __future__ import annotations

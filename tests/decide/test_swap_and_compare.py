@@ -173,7 +173,8 @@ def test_blocks_that_do_not_fit_are_refused_in_a_sentence() -> None:
         swap.SwapBlock((0, 1), np.zeros((2, 3)), none)
     bad = good.copy()
     bad[1, 0] = np.nan
-    with pytest.raises(CriterionError, match="image number 10 without the region of image number 5 is not a finite number"):
+    finite = "image number 10 without the region of image number 5 is not a finite number"
+    with pytest.raises(CriterionError, match=finite):
         swap.SwapBlock((4, 9), bad, none)
 
 
