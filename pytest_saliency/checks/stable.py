@@ -11,7 +11,6 @@ PASS: changes that move the evidence most are those that flip the prediction fir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,7 +33,7 @@ SEARCHED = 3
 
 
 TOLD = 0.8
-"""Where fewer changes of a family than this share were compared, the headline says so."""
+"""Where fewer changes of a family than this share were compared, the measure says so."""
 
 
 class StableCriterion(Parameters):
@@ -262,7 +261,7 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
     import numpy as np
 
     from pytest_saliency.decide import limits
-    from pytest_saliency.decide.stable import QUESTION
+    from pytest_saliency.decide.stable import question
     from pytest_saliency.decide.tolerance import tolerance_of
 
     families: dict[str, dict[str, Any]] = {}
@@ -279,7 +278,7 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
     changed = sum(one["changed"] for one in families.values())
     blocked = _blocked(parameters, families)
     made = limits.decide(
-        QUESTION,
+        question(_hardly(families, blocked)),
         {"agreement": numbers.column("agreement")},
         limits={"min_agreement": parameters.min_agreement},
         alpha=parameters.alpha,
@@ -295,20 +294,13 @@ def decision(parameters: StableParameters, numbers: Numbers) -> Decision:
         tolerances={"agreement": tolerance_of("agreement", int(numbers.inputs["region"]))},
         seed=numbers.seed,
     )
-    return numbers.noted(replace(made, headline=f"{made.headline}{_left_out(families, blocked)}"))
+    return numbers.noted(made)
 
 
-def _left_out(families: Mapping[str, Any], blocked: list[str]) -> str:
-    """Return what a headline says of families of which many changes were not compared, unless it says so already."""
-    from pytest_saliency.decide.words import percent
-
+def _hardly(families: Mapping[str, Any], blocked: list[str]) -> dict[str, float]:
+    """Return the compared shares that stand beside what was measured; none where a sentence says them anyway."""
     shares = {name: one["compared_share"] for name, one in families.items()}
-    few = {name: share for name, share in shares.items() if share is not None and share < TOLD}
-    if blocked or not few:
-        return ""
-    return (
-        f"; of the changes only {', '.join(f'{percent(share)} ({name})' for name, share in few.items())} were compared"
-    )
+    return {} if blocked else {name: share for name, share in shares.items() if share is not None and share < TOLD}
 
 
 def _compared_share(parameters: StableParameters, numbers: Numbers, family: str) -> float | None:
