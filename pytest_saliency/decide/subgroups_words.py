@@ -81,6 +81,7 @@ def _fact(measure: Measure, alpha: float, rows: Sequence[GroupRow]) -> str:
     mine = [row for row in rows if f"gap[{row.measure}]" == measure.name and row.n > row.missing]
     if len(mine) < 2:
         return f"{said}, n = {measure.n}"
-    low, high = (pick(mine, key=lambda row: row.estimate) for pick in (min, max))
+    # First and last, so that two groups are named also where all are equal.
+    low, *_, high = sorted(mine, key=lambda row: row.estimate)
     one, other = words.figures(low.estimate, high.estimate)
     return f"{said}: {one} for '{low.group}' (n = {low.n}), {other} for '{high.group}' (n = {high.n})"

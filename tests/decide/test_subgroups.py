@@ -184,3 +184,8 @@ def test_what_cannot_be_compared_is_a_sentence() -> None:
         decide({"a": np.full(9, 0.1)}, declared={"a": 9, "b": 4})
     with pytest.raises(CriterionError, match="more than 50"):
         decide({f"g{i:02d}": np.full(2, 0.1) for i in range(51)})
+
+
+def test_two_groups_are_named_also_where_all_are_equal() -> None:
+    made = decide({"a": np.full(60, 0.5), "b": np.full(60, 0.5)})
+    assert "0.50 for 'a' (n = 60), 0.50 for 'b' (n = 60)" in made.headline
