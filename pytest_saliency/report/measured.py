@@ -21,7 +21,8 @@ STATISTICS = ("mean ", "median ", "share ", "largest ")
 def measures_of(record: Record) -> dict[str, MeasureDict]:
     """Return the record's measures by name; empty where the check reached no verdict."""
     decision = record.get("decision") or {}
-    return dict(decision.get("measures") or {})
+    found = dict(decision.get("measures") or {})
+    return {name: measure for name, measure in found.items() if isinstance(measure, Mapping)}
 
 
 def limited(record: Record) -> list[MeasureDict]:
