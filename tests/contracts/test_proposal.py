@@ -127,6 +127,22 @@ def test_proposed_limits_hold_for_every_pilot(count: int) -> None:
     assert set(made.comments) == {one.limit for one in DRIFT}
 
 
+@pytest.mark.parametrize(("share", "wanted"), [(0.0, None), (0.08, 0.135), (0.4, "left out")])
+def test_images_without_a_usable_map_are_allowed_as_the_pilot_has_them(
+    share: float, wanted: float | str | None
+) -> None:
+    pilot = replace(drifted(0.2), undefined_share=share)
+    made = propose(next(one for one in DRAFTS if one.kind == "no_semantic_drift"), [pilot], 8)
+    if wanted == "left out":
+        assert made is None
+        return
+    assert made is not None
+    assert (made.parameters.get("max_undefined") is None) == (wanted is None)
+    if isinstance(wanted, float):
+        bound = float(stats.beta.ppf(0.95, 16 + 1, 200 - 16))  # 16 of 200
+        assert bound < wanted <= made.parameters["max_undefined"] <= bound + 0.05
+
+
 def test_what_is_usual_for_an_image_leaves_out_the_declared_share() -> None:
     draw = np.random.Generator(np.random.PCG64(3))
     columns = [{"iou_drop": draw.random(400).tolist(), "displacement": [None, *draw.random(399).tolist()]}]
