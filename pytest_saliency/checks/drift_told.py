@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_saliency.decide.decision import Decision
 
 ACCURACY = "max_accuracy_drop"
+DRIVES = "the newly used region drives the prediction; whether it is a marker or evidence, the pictures show"
 
 
 def path_column(measure: str) -> str:
@@ -170,7 +171,7 @@ def with_pasting(made: Decision, numbers: Numbers) -> Decision:
     sentence = f"{found.sentence()}; {cost['images']} changed images were scored for it"
     readouts = {**made.readouts, "pasted_regions": plain(found.readout())}
     if found.confirmed:
-        readouts["cause"] = found.sentence()
+        readouts["cause"] = DRIVES
     return replace(
         made,
         headline=f"{made.headline}; {found.sentence().partition(' (n = ')[0]}",

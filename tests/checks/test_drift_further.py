@@ -88,6 +88,9 @@ def test_a_planted_shortcut_is_confirmed() -> None:
     assert told["control"]["share"] < 0.05
     assert told["model_before"]["share"] < 0.05  # type: ignore[index]
     assert "shortcut confirmed: 100 % follow the pasted region, control 0 %" in found.headline
+    cause = str(found.decision.readouts["cause"])
+    assert cause.startswith("the newly used region drives the prediction"), "what kind of region it is, no test shows"
+    assert "shortcut" not in cause
     # An image lends once and receives once at most, and never to its own class.
     into = [one for one in found.per_image["pasted_into"] if one is not None]
     assert len(into) == len(set(into)) == told["n"]  # type: ignore[index]
