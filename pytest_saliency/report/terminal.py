@@ -224,8 +224,8 @@ def _snippet(record: Record) -> list[str]:
     for measure in violated(record):
         key = key_of(measure, record)
         line = (source.get("lines") or {}).get(key)
-        if line is not None:
-            marks[int(line)] = "exceeded" if measure.get("verdict") == "FAIL" else "not demonstrated"
+        if line is not None:  # several limits may stand on one line, those that are exceeded first
+            marks.setdefault(int(line), "exceeded" if measure.get("verdict") == "FAIL" else "not demonstrated")
     wanted = {int(source["line"]), *marks}
     width = len(str(max(wanted)))
     found = []

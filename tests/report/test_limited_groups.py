@@ -1,4 +1,4 @@
-"""Terminal and plots show declared groups in the measures that have a limit; the report's table has them all."""
+"""A failing check shows declared groups in the measures that have a limit, and marks a line by what is exceeded."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def test_a_record_whose_limits_bind_nothing_by_group_shows_all_rows() -> None:
     measures = {name: {**one, "limit": None} for name, one in record["decision"]["measures"].items()}
     without = {**record, "decision": {**record["decision"], "measures": measures}}
     assert limited_group_rows_of(without) == group_rows_of(record)
+
+
+def test_a_line_with_several_limits_is_marked_by_the_worst() -> None:
+    record = sample_record("no_semantic_drift", "FAIL", criterion={"max_iou_drop": 0.3, "max_displacement": 0.5})
+    measures = dict(record["decision"]["measures"])
+    measures["displacement"] = {**measures["displacement"], "verdict": "INCONCLUSIVE"}
+    assert measures["iou_drop"]["verdict"] == "FAIL"
+    line = "  - {id: evidence-kept, max_iou_drop: 0.3, max_displacement: 0.5}"
+    source = {"file": "a.yaml", "line": 7, "lines": {"max_iou_drop": 7, "max_displacement": 7}, "snippet": [[7, line]]}
+    for turned in (measures, dict(reversed(measures.items()))):
+        shown = render_failure({**record, "source": source, "decision": {**record["decision"], "measures": turned}})
+        assert f"{line} <-- exceeded" in shown
