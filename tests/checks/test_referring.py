@@ -136,7 +136,7 @@ def test_each_training_has_its_line_and_the_reason_of_one_that_does_not_pass(mad
         assert float(cells[-4]) == pytest.approx(measure["estimate"], abs=0.006)
         assert float(cells[-3]) == pytest.approx(measure["interval"]["high"], abs=0.006)
         assert (cells[-2], float(cells[-1])) == ("<", 0.5)
-        assert f'<tr><th scope="row">seed-{k}</th>' in page
+        assert f'data-label="Training">seed-{k}</th>' in page
     assert lines[start + 4].startswith("seed-1 is INCONCLUSIVE: not demonstrated")
     assert not any(line.startswith(("seed-0 is", "seed-2 is")) for line in lines)
     assert "not demonstrated" in page.partition("Each training")[2].partition("</table>")[0]

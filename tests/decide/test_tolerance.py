@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pytest_saliency.decide import class_sensitive, compare, drift, faithful, swap
+from pytest_saliency.decide import class_sensitive, compare, drift, faithful, limits, swap
 from pytest_saliency.decide.decision import Decision
 from pytest_saliency.decide.drift import LIMITED
 from pytest_saliency.decide.tolerance import (
@@ -59,7 +59,8 @@ def span(*verdicts: Verdict) -> tuple[Verdict, ...]:
 
 
 def test_every_measure_that_is_decided_on_has_a_tolerance() -> None:
-    assert set(TOLERANCES) == {entry.name for entry in LIMITED} | {"agreement", "log_odds_drop"}
+    further = {"agreement", "log_odds_drop", "mass_inside"}
+    assert set(TOLERANCES) == {entry.name for entry in LIMITED} | further
     assert all(0.0 <= entry.every <= entry.few < 0.1 for entry in TOLERANCES.values())
 
 
@@ -414,7 +415,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[int
 def test_nothing_is_resampled_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     permutations = counted(monkeypatch, faithful, "swap_reference")
     flips = counted(monkeypatch, compare, "sign_flip_reference")
-    boots = [counted(monkeypatch, module, "bca_mean") for module in (class_sensitive, drift)]
+    boots = [counted(monkeypatch, module, "bca_mean") for module in (class_sensitive, limits)]
     faithful.decide({"blur": some_blocks(1)}, min_advantage=0.1, seed=1)
     drifting(0.4)
     class_sensitive.decide(np.full(30, 0.2), np.ones(30), max_agreement=0.5, seed=1)
