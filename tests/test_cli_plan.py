@@ -206,6 +206,20 @@ def test_calibrate_proposes_what_further_runs_keep(tmp_path: Path, clean: list[P
     assert kind.decide(parameters, Numbers.of(record)).verdict == "PASS"
 
 
+def test_calibrate_says_which_run_its_limits_would_not_pass_and_why(tmp_path: Path, clean: list[Path]) -> None:
+    changed = json.loads(clean[2].read_text(encoding="utf-8"))
+    (record,) = [one for one in changed["records"] if one["kind"] == "class_sensitive"]
+    for name, value in (("agreement", None), ("self_agreement", None), ("status_top1", "blank")):
+        record["per_image"][name][:10] = [value] * 10
+    (tmp_path / "third.json").write_text(json.dumps(changed), encoding="utf-8")
+    made = call("calibrate", contract(tmp_path), *clean[:2], tmp_path / "third.json")
+    assert made.exit_code == 0, made.output
+    lines = [line.strip() for line in made.output.splitlines()]
+    place = lines.index("# with these limits 2 of the 3 runs pass")
+    assert lines[place + 1].startswith("# run 3 is INCONCLUSIVE: not demonstrated: ")
+    assert "undefined" in lines[place + 1]
+
+
 def test_calibrate_says_what_it_cannot_use(tmp_path: Path, clean: list[Path]) -> None:
     path, (one, two) = contract(tmp_path), clean[1:3]
     made = call("calibrate", path, one, two)

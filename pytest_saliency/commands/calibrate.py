@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_saliency.report.escape import log_line
+
 if TYPE_CHECKING:
     from pytest_saliency.planning.calibrate import Calibrated, Proposal
 
@@ -84,7 +86,8 @@ def lines_of(made: list[Calibrated], level: float, runs: int) -> list[str]:
         if one.why:
             lines.append(f"  # {one.check}: {one.why}")
             continue
-        lines.append(f"  - id: {one.check.partition('[')[0]}  # {one.check}")
+        name = one.check.partition("[")[0]
+        lines.append(f"  - id: {name}" + (f"  # {one.check}" if name != one.check else ""))
         lines.append(f"    kind: {one.kind}")
         inside: str | None = None
         for proposal in one.proposals:
@@ -94,6 +97,7 @@ def lines_of(made: list[Calibrated], level: float, runs: int) -> list[str]:
             lines.append(_line(proposal))
         if one.passes is not None:
             lines.append(f"    # with these limits {one.passes} of the {one.runs} runs pass")
+            lines += [f"    # {log_line(other)}" for other in one.others]
     return lines
 
 

@@ -52,7 +52,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What is proposed for one check; ``passes`` counts how many of the runs pass with all of it."""
+    """What is proposed for one check; ``passes`` counts how many of the runs pass with all of it.
+
+    ``others`` says of each run that does not what keeps it: its place among the runs, and its headline.
+    """
 
     check: str
     kind: str
@@ -60,6 +63,7 @@ class Calibrated:
     proposals: tuple[Proposal, ...]
     passes: int | None
     why: str = ""
+    others: tuple[str, ...] = ()
 
 
 def runs_needed(level: float) -> int:
@@ -83,15 +87,20 @@ def calibrated(asked: Asked, level: float) -> Calibrated:
         return Calibrated(item.name, item.kind, len(records), (), None, _too_few(asked, len(records)))
     proposals = _proposed(records, level)
     again = [_again(asked, record, proposals) for record in records]
-    passes = None
+    passes, others = None, []
     if all(one is not None for one in again):
         # A share of images beyond a limit depends on that limit, so its bounds are those at the limits just proposed.
         second = _proposed([one for one in again if one is not None], level)
         renewed = {(one.key, one.name): one for one in second}
         proposals = [_renewed(one, renewed.get((one.key, one.name))) for one in proposals]
         final = [_again(asked, record, proposals) for record in records]
-        passes = sum(one is not None and one["decision"]["verdict"] == "PASS" for one in final)
-    return Calibrated(item.name, item.kind, len(records), tuple(proposals), passes)
+        for place, one in enumerate(final, start=1):
+            if one is None:
+                others.append(f"run {place} cannot be decided with them")
+            elif one["decision"]["verdict"] != "PASS":
+                others.append(f"run {place} is {one['decision']['verdict']}: {one['decision']['headline']}")
+        passes = len(final) - len(others)
+    return Calibrated(item.name, item.kind, len(records), tuple(proposals), passes, others=tuple(others))
 
 
 def _renewed(old: Proposal, new: Proposal | None) -> Proposal:
