@@ -18,6 +18,7 @@ Lenders and receivers are drawn by seed, every image is each of them once at mos
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,9 @@ PLACES = 64
 """Places that are tried for the control region; the one that overlaps the map after least is taken."""
 
 PER_BATCH = 64
+
+VERSION = 1
+"""Of what is pasted and where; another one makes kept predictions those of another question."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,24 +95,50 @@ def paste(
     the model after predicts as that class take part, as an image that is wrong already cannot follow.
     """
     rows = kept.indices
-    n = len(rows)
     sure = np.asarray(after.predicted[rows] == classes[rows])
     usable = sure & maps[0].ok[rows] & maps[1].ok[rows]
     pairs = _pairs(before, rows, np.flatnonzero(usable), np.flatnonzero(sure), classes[rows], seed)
-    into: list[int | None] = [None] * n
-    followed: dict[str, list[int | None]] = {name: [None] * n for name in ("region", "control", "before")}
-    example: Example | None = None
-    scored, without = 0, 0
+    # What the model before says is kept under numbers of its own: its scores and maps, which its code and weights make.
+    of = hashlib.sha256(before.logits.numpy().tobytes())
+    for one in maps:
+        of.update(one.values.numpy().tobytes())
+    parts = {"version": VERSION, "of": of.hexdigest(), "pairs": pairs, "fraction": fraction, "seed": f"{seed:016x}"}
+    found = after.remember("paste", parts, lambda: _scored(before, after, maps, rows, pairs, fraction, classes, seed))
+    columns = {name: _ints(found[name]) for name in ("into", "region", "control", "before")}
+    lent = [pair for pair in pairs if columns["region"][pair[0]] is not None]
+    counts = {
+        "images": sum(value is not None for name in ("region", "control", "before") for value in columns[name]),
+        "lenders": len(lent),
+        "without_new_region": len(pairs) - len(lent),
+    }
+    return Confirmation(**columns, counts=counts, example=_example(after, maps, rows, lent, columns, fraction, seed))
+
+
+def _ints(column: NDArray[Any]) -> list[int | None]:
+    return [None if value < 0 else int(value) for value in column]
+
+
+def _scored(
+    before: Explained,
+    after: Explained,
+    maps: tuple[Maps, Maps],
+    rows: Indices,
+    pairs: list[tuple[int, int]],
+    fraction: float,
+    classes: NDArray[np.int64],
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """Return by column a number for each kept image, -1 where there is none: receiver, and what was followed."""
+    found = {name: np.full(len(rows), -1, dtype=np.int64) for name in ("into", "region", "control", "before")}
     asks_before = before.pixels(0).shape[0] == after.pixels(0).shape[0]  # else no image fits both
     report = after.report("paste")
     with after.stage("paste") as cost:
         for start in range(0, len(pairs), PER_BATCH):
-            part = pairs[start : start + PER_BATCH]
-            made = _changed(after, maps, rows, part, fraction, seed)
-            without += len(part) - len(made.pairs)
+            made = _changed(after, maps, rows, pairs[start : start + PER_BATCH], fraction, seed)
             if not made.pairs:
                 continue
-            wanted = torch.as_tensor([int(classes[rows[lender]]) for lender, _ in made.pairs])
+            lenders = [lender for lender, _ in made.pairs]
+            wanted = torch.as_tensor([int(classes[rows[lender]]) for lender in lenders])
             seen = {
                 "region": _predicted(after, made.pasted) == wanted,
                 "control": _predicted(after, made.control) == wanted,
@@ -116,20 +146,31 @@ def paste(
             if asks_before:
                 seen["before"] = _predicted(before, _for(before, after, made.pasted)) == wanted
             for name, column in seen.items():
-                for (lender, _), one in zip(made.pairs, column.tolist(), strict=True):
-                    followed[name][lender] = int(one)
-            for k, (lender, receiver) in enumerate(made.pairs):
-                into[lender] = receiver
-                telling = bool(seen["region"][k]) and not bool(seen["control"][k])
-                if example is None or (telling and not example.followed):
-                    example = Example(lender, receiver, made.pasted[k].numpy(), made.control[k].numpy(), telling)
-            scored += len(seen) * len(made.pairs)
+                found[name][lenders] = column.numpy()
+            found["into"][lenders] = [receiver for _, receiver in made.pairs]
             cost.count("pasted", len(seen) * len(made.pairs))
             cost.passes += len(seen)
             if report is not None:
                 report(min(start + PER_BATCH, len(pairs)), len(pairs))
-    counts = {"images": scored, "lenders": len(pairs) - without, "without_new_region": without}
-    return Confirmation(into, followed["region"], followed["control"], followed["before"], counts, example)
+    return found
+
+
+def _example(
+    after: Explained,
+    maps: tuple[Maps, Maps],
+    rows: Indices,
+    lent: list[tuple[int, int]],
+    columns: dict[str, list[int | None]],
+    fraction: float,
+    seed: int,
+) -> Example | None:
+    """Return the pictures of the first pair in which the region was followed and the control not; else the first."""
+    telling = [pair for pair in lent if columns["region"][pair[0]] == 1 and columns["control"][pair[0]] == 0]
+    if not lent:
+        return None
+    lender, receiver = (telling or lent)[0]
+    made = _changed(after, maps, rows, [(lender, receiver)], fraction, seed)
+    return Example(lender, receiver, made.pasted[0].numpy(), made.control[0].numpy(), bool(telling))
 
 
 def _pairs(

@@ -51,7 +51,7 @@ def test_from_nothing_to_green_to_red(repository: Repository) -> None:
     repository.approve("toy/sensitive")
     green = repository.run("-v")
     green.assert_outcomes(passed=4)
-    green.stdout.fnmatch_lines(["*::no-worse?gradcam? PASSED mean worsening of agreement 0.00 (bound 0.0*) <= 0.10 *"])
+    green.stdout.fnmatch_lines(["*::no-worse?gradcam? PASSED mean worsening of agreement 0.00 (bound 0.0*) <= 0.10*"])
     repository.cheat()
     red = repository.run("-v")
     red.assert_outcomes(passed=2, failed=2)
