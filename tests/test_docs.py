@@ -229,7 +229,7 @@ def test_the_waiver_of_the_page_excuses_a_failure() -> None:
 def test_the_words_of_the_report_are_explained() -> None:
     words = text_of("reading-the-report.md").partition("## Words in the report")[2]
     for word in (
-        "low_margin", "magnitude only", "hodges_lehmann", "mean_bca", "iou_drop_range", "reference: absolute", "Holm",
+        "low_margin", "magnitude only", "hodges_lehmann", "mean_bca", "iou_drop_range", "`reference`", "Holm",
         "case[logits:3]", "IoU", "state_sha256", "displacement", "maps too much alike", "own repeat",
     ):  # fmt: skip
         assert word in words, word

@@ -43,7 +43,7 @@ def test_both(saliency, clean_model, cheat_model, toy_cases):
 
 @pytest.fixture
 def repository(pytester: pytest.Pytester, write: Write) -> Repository:
-    made = make_repository(pytester, write, SENSITIVE, FAITHFUL, DRIFT)
+    made = make_repository(pytester, write, SENSITIVE, FAITHFUL, DRIFT + "    confirm: false\n")
     pytester.makepyfile(test_release=TESTS)
     return made
 

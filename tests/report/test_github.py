@@ -159,8 +159,9 @@ def test_a_hostile_run_gives_only_our_commands() -> None:
         levels.append(level)
         assert set(properties) <= {"file", "line", "title"}
         assert message
-    assert levels.count("error") == 4  # three FAIL, one ERROR
-    assert levels.count("warning") == 2  # one INCONCLUSIVE, one waiver
+    verdicts = [record["verdict"] for record in document["records"]]
+    assert levels.count("error") == verdicts.count("FAIL") + verdicts.count("ERROR")
+    assert levels.count("warning") == verdicts.count("INCONCLUSIVE") + len(document["waivers"])
 
 
 def test_a_class_name_cannot_give_a_command() -> None:
@@ -181,9 +182,8 @@ def test_a_line_of_the_log_is_no_command(text: str) -> None:
     assert runner(shown) is None
     assert "##[" not in shown
     assert len(re.split("[\r\n]", shown)) == 1
-    assert len(shown.replace(": :", "::").replace("## [", "##[")) == len(
-        text.replace(": :", "::").replace("## [", "##[")
-    )
+    # Controls become spaces, one for one; then spaces are put between what could be a command, and nothing is lost.
+    assert [one for one in shown if one in ":#[]ab"] == [one for one in text if one in ":#[]ab"]
 
 
 def test_annotations_stand_at_the_limit_that_does_not_hold() -> None:
@@ -241,13 +241,16 @@ def test_the_page_says_what_failed_first() -> None:
     page = page_of(render_markdown(document))
     checks = [cell for cell in page.cells if cell.startswith("chest/")]
     verdicts = [page.cells[page.cells.index(cell) + 2] for cell in checks]
-    assert verdicts == ["FAIL", "FAIL", "FAIL", "ERROR", "INCONCLUSIVE", "NOT RUN", "PASS", "PASS", "PASS"]
+    order = ["FAIL", "ERROR", "INCONCLUSIVE", "NOT RUN", "PASS"]
+    assert sorted(verdicts) == sorted(record["verdict"].replace("_", " ") for record in document["records"])
+    assert verdicts == sorted(verdicts, key=order.index)
     for record in document["records"]:
         if record["verdict"] != "PASS":
             assert record["headline"] in page.text
         for subject in (record.get("subjects") or {}).values():
             assert subject["weights_sha256"] in page.text
-    assert "Explanation checks: 6 of 9 did not pass" in page.text
+    red = len(verdicts) - verdicts.count("PASS")
+    assert f"Explanation checks: {red} of {len(verdicts)} did not pass" in page.text
     assert "Release decision: no release" in page.text
 
 
