@@ -123,7 +123,7 @@ def run(explained: Mapping[str, Explained], parameters: AvoidsParameters, check:
     if parameters.region == "masks":
         inside.need_masks(one.cases, "avoids with region: masks")
     maps = one.maps(parameters.method, parameters.target)
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(maps, kept)
     rows = kept.indices

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pytest_saliency.checks.faithful import FillName
-from pytest_saliency.checks.parameters import OpenShare, Parameters
+from pytest_saliency.checks.parameters import OpenShare, Parameters, one_or_many, unrepeated
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.numbers import Numbers
@@ -51,17 +51,8 @@ class BeatsNullExplainersParameters(Parameters):
     )
     keep: Literal["correct", "all"] = Field(default="correct", description="which images the check looks at")
 
-    @field_validator("nulls", "fill", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("nulls", "fill")
-    @classmethod
-    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("names the same entry twice")
-        return value
+    _one_is_a_list_of_one = field_validator("nulls", "fill", mode="before")(one_or_many)
+    _no_repeats = field_validator("nulls", "fill")(unrepeated)
 
     @model_validator(mode="after")
     def _not_itself(self) -> Self:
@@ -72,7 +63,6 @@ class BeatsNullExplainersParameters(Parameters):
 
 def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParameters, check: str) -> Result:
     """Remove the regions of the method and of the controls, score the images again, and decide."""
-    import numpy as np
 
     from pytest_saliency.checks import common, swap
     from pytest_saliency.checks.gallery import Gallery
@@ -82,7 +72,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
 
     one = explained["model"]
     own = one.maps(parameters.method, "top1")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(own, kept)
     seed = seed_of(parameters, one.cases.unordered_digest, check)

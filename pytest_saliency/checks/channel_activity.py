@@ -63,7 +63,7 @@ def run(explained: Mapping[str, Explained], parameters: ChannelActivityParameter
 
     one = explained["model"]
     activity = one.channel_activity(parameters.threshold)
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     rows = kept.indices
     watch = common.clock()

@@ -50,7 +50,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
 
     one = explained["model"]
     first, second = one.maps(parameters.method, "top1"), one.maps(parameters.method, "top2")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(first, kept)
     size = one.input_size if parameters.grid == "input" else None

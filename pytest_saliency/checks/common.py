@@ -53,6 +53,11 @@ def keep(explained: Explained, mask: NDArray[np.bool_], reason: str) -> Kept:
     return Kept(chosen, len(ids), {reason: left_out} if left_out else {})
 
 
+def wanted(explained: Explained, which: str) -> NDArray[np.bool_]:
+    """Return which cases a check of one subject looks at: ``correct`` ones, or ``all``."""
+    return explained.correct if which == "correct" else np.ones(len(explained.cases), dtype=bool)
+
+
 def _need_two_classes(explained: Explained) -> None:
     cases = explained.cases
     if len(set(cases.labels)) == 1:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pytest_saliency.checks.parameters import Method, OpenShare, Parameters, method_name
+from pytest_saliency.checks.parameters import Method, OpenShare, Parameters, method_name, one_or_many, unrepeated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,17 +52,8 @@ class FaithfulCriterion(Parameters):
         default="within_class", description="'any' swaps regions between classes too"
     )
 
-    @field_validator("fill", "against", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("fill", "against")
-    @classmethod
-    def _no_repeats(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("names the same entry twice")
-        return value
+    _one_is_a_list_of_one = field_validator("fill", "against", mode="before")(one_or_many)
+    _no_repeats = field_validator("fill", "against")(unrepeated)
 
     @field_validator("against")
     @classmethod
@@ -113,7 +104,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
 
     one = explained["model"]
     own = one.maps(parameters.method, "top1")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(own, kept)
     seed = seed_of(parameters, one.cases.unordered_digest, check)

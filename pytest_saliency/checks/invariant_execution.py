@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pytest_saliency.checks.parameters import OpenShare, Parameters
+from pytest_saliency.checks.parameters import OpenShare, Parameters, one_or_many, unrepeated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,17 +49,8 @@ class InvariantExecutionParameters(Parameters):
     )
     keep: Literal["correct", "all"] = Field(default="all", description="which images the check looks at")
 
-    @field_validator("variants", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("variants")
-    @classmethod
-    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("names the same entry twice")
-        return value
+    _one_is_a_list_of_one = field_validator("variants", mode="before")(one_or_many)
+    _no_repeats = field_validator("variants")(unrepeated)
 
 
 def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParameters, check: str) -> Result:
@@ -77,7 +68,7 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
 
     one = explained["model"]
     maps = one.maps(parameters.method, "top1")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     rows = kept.indices
     seed = seed_of(parameters, one.cases.unordered_digest, check)

@@ -47,7 +47,6 @@ class LocalizedParameters(Parameters):
 
 def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, check: str) -> Result:
     """Measure how much of each map lies inside its mask, and decide."""
-    import numpy as np
 
     from pytest_saliency.checks import common, inside
     from pytest_saliency.checks.gallery import Gallery
@@ -58,7 +57,7 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
     one = explained["model"]
     inside.need_masks(one.cases, "localized")
     maps = one.maps(parameters.method, parameters.target)
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(maps, kept)
     rows = kept.indices

@@ -79,7 +79,7 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
 
     one = explained["model"]
     maps = one.maps(parameters.method, "top1")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(maps, kept)
     seed = seed_of(parameters, one.cases.unordered_digest, check)

@@ -32,7 +32,6 @@ class NotVacuousParameters(Parameters):
 
 def run(explained: Mapping[str, Explained], parameters: NotVacuousParameters, check: str) -> Result:
     """Count the maps that show nothing, and decide."""
-    import numpy as np
 
     from pytest_saliency.checks import common
     from pytest_saliency.checks.gallery import Gallery
@@ -42,7 +41,7 @@ def run(explained: Mapping[str, Explained], parameters: NotVacuousParameters, ch
 
     one = explained["model"]
     maps = one.maps(parameters.method, parameters.target)
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     rows = kept.indices
     grid = tuple(int(side) for side in maps.values.shape[1:])

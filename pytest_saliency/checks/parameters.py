@@ -34,6 +34,18 @@ def method_name(value: str) -> str:
     raise ValueError(f"{value!r} is not a method name such as gradcam, gradcam++ or case")
 
 
+def one_or_many(value: object) -> object:
+    """Return a single name as a list of one, for keys that take either."""
+    return (value,) if isinstance(value, str) else value
+
+
+def unrepeated(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return ``value`` if it names nothing twice; raises ValueError with a sentence otherwise."""
+    if value is not None and len(set(value)) != len(value):
+        raise ValueError("names the same entry twice")
+    return value
+
+
 class Parameters(BaseModel):
     """The resolved parameters of one check; subclasses add what their kind declares."""
 

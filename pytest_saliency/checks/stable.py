@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
+from pytest_saliency.checks.parameters import OpenShare, Parameters, Share, one_or_many, unrepeated
 from pytest_saliency.engine.perturb import PHOTOMETRIC, FamilyName
 
 if TYPE_CHECKING:
@@ -60,17 +60,8 @@ class StableCriterion(Parameters):
     )
     keep: Literal["correct", "all"] = Field(default="correct", description="which images the check looks at")
 
-    @field_validator("perturbations", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("perturbations")
-    @classmethod
-    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("names the same entry twice")
-        return value
+    _one_is_a_list_of_one = field_validator("perturbations", mode="before")(one_or_many)
+    _no_repeats = field_validator("perturbations")(unrepeated)
 
 
 class StableParameters(StableCriterion):
@@ -102,7 +93,7 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
 
     one = explained["model"]
     maps = one.maps(parameters.method, "top1")
-    mask = one.correct if parameters.keep == "correct" else np.ones(len(one.cases), dtype=bool)
+    mask = common.wanted(one, parameters.keep)
     kept = common.keep(one, mask, "not correct")
     common.refuse_degenerate(maps, kept)
     rows, size, families = kept.indices, one.input_size, parameters.perturbations

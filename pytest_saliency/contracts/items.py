@@ -75,9 +75,10 @@ class ContractItem(pytest.Function):
         """Return the item of ``check``."""
         from pytest_saliency.contracts.function import function_asking_for
         from pytest_saliency.contracts.policy import marks_of
+        from pytest_saliency.report.paths import option_flag
 
         function = function_asking_for(check.name, fixtures_of(contract, check))
-        for mark in marks_of(check, contract.slug, strict(parent.config)):
+        for mark in marks_of(check, contract.slug, option_flag(parent.config, "strict")):
             function = mark(function)
         item: ContractItem = cls.from_parent(parent, name=check.name, callobj=function)
         item.contract, item.check = contract, check
@@ -117,6 +118,7 @@ class ContractItem(pytest.Function):
         from pytest_saliency.records.baseline_mode import folder_of
         from pytest_saliency.records.baselines import approved_path
         from pytest_saliency.report.attach import Completer
+        from pytest_saliency.report.paths import option_flag
         from pytest_saliency.report.terminal import render_failure, violated_line
         from pytest_saliency.session import saliency_of
 
@@ -137,7 +139,7 @@ class ContractItem(pytest.Function):
         if approved_path(baselines, own).is_file():
             record["baseline"] = {"selector": own.selector}
         text = render_failure(record, self._at(violated_line(record) or self.check.line))
-        apply(self.check, record["policy"], record, result, text, strict(self.config))
+        apply(self.check, record["policy"], record, result, text, option_flag(self.config, "strict"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """Show an unmet verdict and a known error as text; anything unexpected keeps its traceback."""
@@ -179,12 +181,6 @@ class ContractItem(pytest.Function):
         if self.check.cases.fixture == name:
             return self.check.lines.get("cases") or self.contract.place("cases")[0]
         return self.check.line
-
-
-def strict(config: pytest.Config) -> bool:
-    """Tell whether the run lets nothing soften a verdict."""
-    given = config.getoption("saliency_strict")
-    return bool(config.getini("saliency_strict") if given is None else given)
 
 
 def fixtures_of(contract: Contract, check: CheckItem) -> tuple[str, ...]:

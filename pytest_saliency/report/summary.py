@@ -13,6 +13,7 @@ from pytest_saliency.report.document import now
 from pytest_saliency.report.durations import duration_lines, notes_of, record_of, summary_line
 from pytest_saliency.report.escape import log_line
 from pytest_saliency.report.measured import detectable_text, measured_text
+from pytest_saliency.report.paths import option_flag
 from pytest_saliency.report.terminal import describe_policy, headline_of
 from pytest_saliency.session import SALIENCY
 
@@ -147,14 +148,9 @@ class RunReport:
             for row in duration_lines(told):
                 terminal.write_line(f"  {row}")
 
-    def _strict(self) -> bool:
-        """Whether the run excused nothing (``--saliency-strict``), so that there is nothing to tell."""
-        given = self._config.getoption("saliency_strict")
-        return bool(self._config.getini("saliency_strict") if given is None else given)
-
     def _excused(self, record: dict[str, Any]) -> list[str]:
         policy, verdict = record["policy"], record["verdict"]
-        if self._strict():
+        if option_flag(self._config, "strict"):  # nothing was excused
             return []
         lines = []
         known = describe_policy(policy)
