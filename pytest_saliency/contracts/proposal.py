@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from pytest_saliency.decide.decision import Decision, Measure
 
 SEVERAL = 5
-ALARMS = 0.05
-"""How often a clean fine-tuning may be refused by the limits of a whole contract that several pilots proposed."""
+ALARMS = 0.01
+"""How often a clean fine-tuning may be refused by the limits of a whole contract that several pilots proposed.
+
+Pilots are few and bounds of trainings have longer tails than the normal ones that Student's bound assumes, so this is
+well below the five in a hundred that are meant to hold.
+"""
 
 UNDEFINED = 0.05
 """Share of images without a usable map that checks allow unless told otherwise."""
@@ -48,7 +52,8 @@ class Asked:
         Room beyond the worst bound that several pilots leave as well, where a clean model that trained worse than all
         of them would otherwise be refused.
     kept
-        For ``>=``: share of the pilot's bound that is asked of later models, instead of ``room``.
+        For ``>=``: share of the pilot's bound that is asked of later models, instead of ``room``. A limit below zero
+        would ask for less than nothing, so there is none where clean models may fall below it.
     """
 
     limit: str
@@ -245,8 +250,8 @@ def limit_of(asked: Asked, bounds: Sequence[float], limits: int) -> tuple[float,
         found, rule = prediction_bound(np.asarray(signed, dtype=np.float64), 1.0 - ALARMS / max(1, limits))
         found = max(found, worst + asked.spare)
         how = f"{rule}, clean fine-tunings"
-        if asked.kept is not None:
-            found = min(found, 0.0)
+        if asked.kept is not None and found >= 0.0:
+            return None
     elif asked.kept is not None:
         found, how = worst * asked.kept, f"{asked.kept:.0%} of it"
     else:

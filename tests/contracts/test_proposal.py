@@ -102,15 +102,17 @@ def test_several_pilots_give_students_prediction_bound() -> None:
     wanted = statistics.fmean(bounds) + t * statistics.stdev(bounds) * math.sqrt(1 + 1 / len(bounds))
     assert found[0] == pytest.approx(wanted, abs=0.0101)
     assert found[0] >= wanted
-    low = limit_of(MARGIN, [1.0 + one for one in bounds], 10)
+    low = limit_of(MARGIN, [2.0 + one for one in bounds], 10)
     assert low is not None
-    assert low[0] <= 1.0 + 2 * statistics.fmean(bounds) - wanted + 1e-9  # the same distance on the other side
+    assert low[0] <= 2.0 + 2 * statistics.fmean(bounds) - wanted + 1e-9  # the same distance on the other side
 
 
-def test_several_pilots_that_hardly_agree_still_ask_for_an_advantage() -> None:
-    found = limit_of(MARGIN, [0.1, 3.0, 0.2, 2.5, 0.1, 0.3], 10)
+def test_an_advantage_that_pilots_barely_have_is_not_asked_for() -> None:
+    # All have one, but the next clean model need not: a check that alarms without reason is soon ignored.
+    assert limit_of(MARGIN, [0.1, 3.0, 0.2, 2.5, 0.1, 0.3], 10) is None
+    found = limit_of(MARGIN, [1.5, 1.6, 1.55, 1.7, 1.62, 1.58], 10)
     assert found is not None
-    assert found[0] == 0.0
+    assert 0.0 < found[0] < 1.5
 
 
 @pytest.mark.parametrize("count", [1, SEVERAL + 1])
