@@ -72,7 +72,8 @@ def _run(contract: Contract, check: CheckItem, images: int, steps: int, seed: in
     from pytest_saliency.checks.bisecting import bisect as work
     from pytest_saliency.checks.no_semantic_drift import NoSemanticDriftParameters
     from pytest_saliency.contracts.imports import make_importable
-    from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
+    from pytest_saliency.contracts.place import Place
+    from pytest_saliency.contracts.sources import make_cases, make_subject, needs_class_names
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.explained import Explained, explain
     from pytest_saliency.engine.methods.names import PLANNABLE, parse_method

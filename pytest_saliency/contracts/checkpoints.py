@@ -13,7 +13,7 @@ from pytest_saliency.errors import SubjectError
 
 if TYPE_CHECKING:
     from pytest_saliency.contracts.models import ModelSpec
-    from pytest_saliency.contracts.sources import Place
+    from pytest_saliency.contracts.place import Place
     from pytest_saliency.engine.explained import Explained
 
 MOST = 500

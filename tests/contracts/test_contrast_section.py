@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from pytest_saliency.contracts.models import Contrast as Section
 from pytest_saliency.contracts.models import ModelSpec
-from pytest_saliency.contracts.sources import Place, make_subject
+from pytest_saliency.contracts.place import Place
+from pytest_saliency.contracts.sources import make_subject
 from pytest_saliency.engine.contrast import COUNTED, SELECTIONS, Contrast
 from pytest_saliency.errors import MethodError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_saliency.contracts.models import CasesSpec
-from pytest_saliency.contracts.sources import Place, make_cases
+from pytest_saliency.contracts.place import Place
+from pytest_saliency.contracts.sources import make_cases
 from pytest_saliency.errors import CasesError
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pytest_saliency.contracts.models import CasesSpec, ModelSpec
-from pytest_saliency.contracts.sources import Place, make_cases, make_subject, needs_class_names
+from pytest_saliency.contracts.place import Place
+from pytest_saliency.contracts.sources import make_cases, make_subject, needs_class_names
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.errors import CasesError, SaliencyError, SubjectError
