@@ -52,6 +52,9 @@ class Preprocess(Spec):
     """What a model wants done to pixels in [0, 1]: channels, resize, centre crop, then normalisation."""
 
     resize: Sizes | None = Field(default=None, description="shorter side, or [height, width], in pixels")
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = Field(
+        default=None, description="how 'resize' finds values between pixels; bilinear where nothing is said"
+    )
     center_crop: Sizes | None = Field(default=None, description="side, or [height, width], in pixels")
     mean: Annotated[tuple[float, ...], Field(min_length=1)] | None = Field(
         default=None, description="subtracted, one a channel"
@@ -70,6 +73,8 @@ class Preprocess(Spec):
                 raise says(f"has {len(self.mean)} entries in 'mean' but {len(self.std)} in 'std'")
             if self.channels is not None and len(self.mean) not in (1, self.channels):
                 raise says(f"has {len(self.mean)} entries in 'mean' for {self.channels} channel(s)")
+        if self.interpolation is not None and self.resize is None:
+            raise says("has 'interpolation' but no 'resize' that would use it")
         return self
 
 

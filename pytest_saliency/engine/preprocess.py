@@ -17,7 +17,8 @@ from torch import Tensor
 from pytest_saliency.errors import SubjectError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-KEYS = ("resize", "center_crop", "mean", "std", "channels")
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+KEYS = ("resize", "interpolation", "center_crop", "mean", "std", "channels")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Preprocess:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channels: int | None = None
+    interpolation: str | None = None  # of the resize; None is bilinear
     function: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
@@ -64,6 +66,10 @@ class Preprocess:
                 raise SubjectError("preprocess: every 'std' must be above zero.")
         if self.channels not in (None, 1, 3):
             raise SubjectError(f"preprocess: 'channels' must be 1 or 3, not {self.channels}.")
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise SubjectError(
+                f"preprocess: 'interpolation' must be one of {', '.join(INTERPOLATIONS)}, not {self.interpolation}."
+            )
         for key, value in (("resize", self.resize), ("center_crop", self.center_crop)):
             sizes = (value,) if isinstance(value, int) else (value or (1,))
             if not all(isinstance(size, int) and size > 0 for size in sizes):
@@ -74,7 +80,7 @@ class Preprocess:
         if self.channels is not None:
             image = _to_channels(image, self.channels, case)
         if self.resize is not None:
-            image = _resize(image, self.resize, case)
+            image = _resize(image, self.resize, self.interpolation or INTERPOLATIONS[0], case)
         if self.center_crop is not None:
             image = _crop(image, self.center_crop, case)
         return image
@@ -153,20 +159,22 @@ def _resized(spatial: tuple[int, ...], size: int | tuple[int, ...], case: str) -
     return _sizes(size, spatial, case, "resize")
 
 
-def _resize(image: Tensor, size: int | tuple[int, ...], case: str) -> Tensor:
+def _resize(image: Tensor, size: int | tuple[int, ...], how: str, case: str) -> Tensor:
     spatial = tuple(image.shape[1:])
     target = _resized(spatial, size, case)
     if target == spatial:
         return image
     flat = len(spatial) == 2
-    made = F.interpolate(
-        image.unsqueeze(0),
-        size=target,
-        mode="bilinear" if flat else "trilinear",
-        align_corners=False,
-        antialias=flat,
-    )
-    return made[0].clamp(0.0, 1.0)
+    if how == "nearest":  # as torchvision's Resize; where it does not divide, half a pixel from a mask's "nearest-exact"
+        return F.interpolate(image.unsqueeze(0), size=target, mode="nearest")[0]
+    if how == "bicubic" and not flat:
+        raise SubjectError(
+            f"preprocess: image '{case}' is a volume, which cannot be resized with interpolation bicubic; use bilinear"
+            " (linear in all three directions) or nearest."
+        )
+    mode = how if flat else "trilinear"
+    made = F.interpolate(image.unsqueeze(0), size=target, mode=mode, align_corners=False, antialias=flat)
+    return made[0].clamp(0.0, 1.0)  # bicubic overshoots at edges
 
 
 def _crop(image: Tensor, size: int | tuple[int, ...], case: str) -> Tensor:
