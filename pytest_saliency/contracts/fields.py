@@ -93,6 +93,11 @@ Identifier = Annotated[
     Field(max_length=200, json_schema_extra={"pattern": r"^[^\d\W]\w*$"}),
     _like(r"[^\d\W]\w*", "must be a name of letters, digits and '_'"),
 ]
+TimmName = Annotated[
+    str,
+    Field(max_length=200, json_schema_extra={"pattern": r"^\w+(\.\w+)?$"}),
+    _like(r"\w+(\.\w+)?", "must be a name of letters, digits and '_', with or without a tag after a dot"),
+]
 Sha256 = Annotated[
     str,
     Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"}),

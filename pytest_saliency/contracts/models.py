@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    WrapValidator,
     model_validator,
 )
 
@@ -30,16 +31,20 @@ from pytest_saliency.contracts.fields import (
     Sizes,
     Slug,
     Text,
+    TimmName,
     else_says,
     format_one,
     unique,
 )
 from pytest_saliency.contracts.loader import shown
-from pytest_saliency.contracts.problems import says
+from pytest_saliency.contracts.problems import got, says
 
-MODEL_SOURCES = ("torchvision", "python", "fixture")
+MODEL_SOURCES = ("torchvision", "timm", "huggingface", "exported", "python", "fixture")
 CASES_SOURCES = ("imagefolder", "npz", "csv", "fixture", "python")
-_LATER = ("timm", "huggingface", "exported")
+SHIPPING = ("torchvision", "timm")
+"""Sources whose package ships weights under names."""
+SHIPPED = "weights"
+"""The word for the preprocessing that ships with a model's weights."""
 
 
 class Spec(BaseModel):
@@ -76,6 +81,18 @@ class Preprocess(Spec):
         if self.interpolation is not None and self.resize is None:
             raise says("has 'interpolation' but no 'resize' that would use it")
         return self
+
+
+def _preprocess(value: object, _: object) -> object:
+    """Return the word, or what the mapping says; by hand, because a union would give an error a member."""
+    if isinstance(value, str):
+        if value != SHIPPED:
+            raise says(f"must be a mapping, or the word '{SHIPPED}'; got {got(value)}")
+        return value
+    return Preprocess.model_validate(value)
+
+
+PreprocessOrWord = Annotated[Preprocess | Literal["weights"], WrapValidator(_preprocess)]
 
 
 class Sample(Spec):
@@ -184,18 +201,41 @@ class ModelSpec(Spec):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in MODEL_SOURCES]})
 
     torchvision: Identifier | None = Field(default=None, description="name of a torchvision architecture")
+    timm: TimmName | None = Field(
+        default=None, description="name of a timm architecture, with or without a tag, as resnetv2_50.a1h_in1k"
+    )
+    huggingface: LocalPath | None = Field(
+        default=None, description="folder of an image-classification model as save_pretrained leaves it"
+    )
+    exported: LocalPath | None = Field(default=None, description="file that torch.export.save wrote")
     python: Attribute | None = Field(
         default=None, description="module:function of this repository that returns the module"
     )
     fixture: Identifier | None = Field(default=None, description="name of a pytest fixture that returns the module")
-    num_classes: Positive | None = Field(default=None, description="outputs of the 'torchvision' architecture")
+    num_classes: Positive | None = Field(
+        default=None, description="outputs of the 'torchvision' or 'timm' architecture"
+    )
     args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the source")
     weights: LocalPath | None = Field(
-        default=None, description="safetensors file, or a checkpoint that torch.load(weights_only=True) reads"
+        default=None,
+        description="safetensors file, or a checkpoint that torch.load(weights_only=True) reads; or, without dot and"
+        " slash, the name of weights that ship with torchvision (DEFAULT, IMAGENET1K_V2) or timm (DEFAULT, a tag)",
+    )
+    download: bool | None = Field(
+        default=None, description="whether named weights that are not on this machine may be downloaded"
+    )
+    state: Text | None = Field(
+        default=None, description="which state in the checkpoint, where it holds several: an entry, or a prefix of keys"
     )
     sha256: Sha256 | None = Field(default=None, description="what the digest of the weights file must be")
     layer: Text = Field(default="auto", description="where maps are read: auto, penultimate, or the name of a module")
-    preprocess: Preprocess | None = Field(default=None, description="what is done to pixels before the model")
+    preprocess: PreprocessOrWord | None = Field(
+        default=None,
+        description="what is done to pixels before the model; the word weights for what ships with the weights",
+    )
+    input: Text | None = Field(
+        default=None, description="key of the images, for a model that takes a mapping instead of a tensor"
+    )
     contrast: Contrast | None = Field(default=None, description="contrast set of CASE")
     output: Annotated[int | Text, else_says("must be an index, a key or an attribute")] | None = Field(
         default=None, description="which part of the output holds the logits"
@@ -222,21 +262,33 @@ class ModelSpec(Spec):
         made._line = line
         return made
 
-    @model_validator(mode="before")
-    @classmethod
-    def _sources_to_come(cls, values: Any) -> Any:
-        for name in _LATER:
-            if isinstance(values, dict) and name in values:
-                raise says(f"has the source '{name}', which this version does not know; use {_either(MODEL_SOURCES)}")
-        return values
+    @property
+    def shipped(self) -> str | None:
+        """Return the name of the weights that ship with the source's package, or None if they come from a file."""
+        return self.weights if names_shipped(self.source[0], self.weights) else None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         _exactly_one(self, MODEL_SOURCES)
-        _only_with(self, "num_classes", ("torchvision",))
-        _only_with(self, "args", ("python", "torchvision"))
-        if self.sha256 is not None and self.weights is None:
+        _only_with(self, "num_classes", SHIPPING)
+        _only_with(self, "args", ("python", "torchvision", "timm", "huggingface"))
+        _only_with(self, "download", SHIPPING)
+        if self.exported is not None and self.weights is not None:
+            raise says("has 'weights', but an exported program holds its own; leave them out")
+        if self.sha256 is not None and self.weights is None and self.exported is None and self.huggingface is None:
             raise says("has 'sha256' but no 'weights' whose digest it could be")
+        if self.download and self.shipped is None:
+            raise says(
+                "has 'download', but no 'weights' that ship with the package, such as 'weights: DEFAULT'; a file is"
+                " never downloaded"
+            )
+        if self.state is not None and (self.weights is None or self.shipped is not None):
+            raise says("has 'state' but no file of 'weights' that could hold several")
+        if self.preprocess == SHIPPED and self.source[0] in ("python", "fixture", "exported"):
+            raise says(
+                f"has 'preprocess: {SHIPPED}', but nothing ships with a model from {self.source[0]}; write out what is"
+                " done to pixels"
+            )
         return self
 
 
@@ -250,7 +302,7 @@ class Defaults(Spec):
     on_inconclusive: Literal["fail", "warn", "skip"] | None = Field(
         default=None, description="what a check that could not be decided does"
     )
-    preprocess: Preprocess | None = Field(default=None, description="for models that declare none")
+    preprocess: PreprocessOrWord | None = Field(default=None, description="for models that declare none")
 
 
 class KnownFailure(Spec):
@@ -284,8 +336,13 @@ class CheckHead(Spec):
     known_failure: KnownFailure | None = Field(default=None, description="an accepted failure")
 
 
+def names_shipped(source: str, weights: object) -> bool:
+    """Tell whether ``weights`` of a model from ``source`` are a name: a text without dot and slash."""
+    return source in SHIPPING and isinstance(weights, str) and not set(weights) & set("./\\")
+
+
 def _either(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _exactly_one(spec: Spec, sources: tuple[str, ...]) -> None:
@@ -298,4 +355,4 @@ def _exactly_one(spec: Spec, sources: tuple[str, ...]) -> None:
 
 def _only_with(spec: Spec, key: str, sources: tuple[str, ...]) -> None:
     if getattr(spec, key) is not None and all(getattr(spec, name) is None for name in sources):
-        raise says(f"has '{key}', which belongs to {' or '.join(sources)} only")
+        raise says(f"has '{key}', which belongs to {_either(sources)} only")

@@ -9,9 +9,10 @@ from typing import Any
 from pytest_saliency.contracts.contract import Contract
 from pytest_saliency.contracts.loader import Path as KeyPath
 from pytest_saliency.contracts.loader import shown
+from pytest_saliency.contracts.models import MODEL_SOURCES, names_shipped
 from pytest_saliency.errors import Problem
 
-_FOLDERS = ("imagefolder", "masks")
+_FOLDERS = ("imagefolder", "masks", "huggingface")
 _FILES = ("npz", "csv")
 
 
@@ -41,8 +42,12 @@ def missing_paths(contract: Contract) -> tuple[Problem, ...]:
 def _named_paths(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
     cases: list[tuple[KeyPath, Mapping[str, Any]]] = [(("cases",), data.get("cases", {}))]
     for name, model in data["models"].items():
-        if "weights" in model:
+        source = next((key for key in MODEL_SOURCES if key in model), "")
+        if "weights" in model and not names_shipped(source, model["weights"]):
             yield ("models", name, "weights"), "weights", model["weights"]
+        for key in ("huggingface", "exported"):
+            if key in model:
+                yield ("models", name, key), key, model[key]
         cases.append((("models", name, "contrast", "cases"), model.get("contrast", {}).get("cases", {})))
     for i, check in enumerate(data["checks"]):
         cases.append((("checks", i, "cases"), check.get("cases", {})))

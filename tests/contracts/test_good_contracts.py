@@ -38,6 +38,7 @@ NAMES = {
         "none",
     ],
     "all-keys": ["on", "drift"],
+    "model-sources": ["a"],
 }
 
 
@@ -132,6 +133,32 @@ def test_every_key() -> None:
     assert own.preprocess == given.preprocess
     assert own.preprocess is not None
     assert own.preprocess.resize == 16
+
+
+def test_model_sources(tmp_path: Path) -> None:
+    models = good("model-sources").models
+    assert [model.source for model in models.values()] == [
+        ("torchvision", "resnet50"),
+        ("timm", "resnetv2_50.a1h_in1k"),
+        ("timm", "resnetv2_50"),
+        ("huggingface", "model"),
+        ("exported", "net.pt2"),
+    ]
+    assert [model.shipped for model in models.values()] == ["DEFAULT", None, "a1h_in1k", None, None]
+    assert models["named"].download is True
+    assert (models["file"].weights, models["file"].state) == ("w.pt", "state_dict_ema")
+    assert (models["file"].num_classes, models["file"].args) == (5, {"drop_rate": 0.1})
+    assert (models["program"].input, models["program"].output) == ("image", "logits")
+    assert {model.preprocess for model in models.values()} == {"weights"}, "also from the defaults"
+    file = tmp_path / "model-sources.saliency.yaml"
+    file.write_bytes((GOOD / "model-sources.saliency.yaml").read_bytes())
+    missing = [problem.message.split(";")[0] for problem in missing_paths(load_contract(file))]
+    assert missing == [  # weights that are a name are no file
+        "'weights': the file 'w.pt' is not there",
+        "'huggingface': the folder 'model' is not there",
+        "'exported': the file 'net.pt2' is not there",
+        "'imagefolder': the folder 'data/val' is not there",
+    ]
 
 
 def test_ids_do_not_depend_on_the_order_of_checks() -> None:
