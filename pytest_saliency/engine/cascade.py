@@ -47,7 +47,7 @@ def from_the_top(runner: Runner, pixels: Tensor, who: str) -> list[str]:
 
     for name, module in model.named_modules():
         module.register_forward_pre_hook(watch(name))
-    twin = Subject(model, preprocess=subject.preprocess, output=subject.output, name=subject.name)
+    twin = Subject(model, preprocess=subject.preprocess, output=subject.output, name=subject.name, input=subject.input)
     other = Runner(twin, runner.device, runner.precision, runner.threads)
     with other.session(), torch.no_grad():
         other.call(pixels)

@@ -64,6 +64,8 @@ def subject_parts(subject: Subject) -> dict[str, Any] | None:
     }
     if any(part is None for part in parts.values()):
         return None
+    if subject.input is not None:  # said only where it is, so that addresses made before it existed stay
+        parts["input"] = subject.input
     contrast = subject.contrast.describe()
     if "cases" in contrast:  # where they lie decides nothing
         contrast["cases"] = {key: value for key, value in contrast["cases"].items() if key != "source"}

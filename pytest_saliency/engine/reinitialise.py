@@ -199,6 +199,7 @@ def _twin(subject: Subject, layer: str, model: nn.Module) -> Subject:
         output=subject.output,
         reshape=subject.reshape,
         name=f"{subject.name} (re-initialised)",
+        input=subject.input,
     )
 
 

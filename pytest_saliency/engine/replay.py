@@ -217,6 +217,6 @@ class Replays:
     def _run(self, inputs: Tensor, hook: Any) -> object:
         handle = self._layer.register_forward_hook(hook)
         try:
-            return guarded(self._runner.subject, inputs, lambda: self._runner.subject.model(inputs))
+            return guarded(self._runner.subject, inputs, lambda: self._runner.subject.model_output(inputs))
         finally:
             handle.remove()

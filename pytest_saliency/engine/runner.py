@@ -237,7 +237,7 @@ class Runner:
 
     def call(self, pixels: Tensor) -> object:
         """Normalise ``pixels``, run the model once and return what it returns."""
-        return guarded(self.subject, pixels, lambda: self.subject.model(self.model_input(pixels)))
+        return guarded(self.subject, pixels, lambda: self.subject.model_output(self.model_input(pixels)))
 
     def model_input(self, pixels: Tensor) -> Tensor:
         """Return the normalised batch on the device, in the model's own floating-point type."""

@@ -97,7 +97,7 @@ class Steps:
         handle = self._layer.register_forward_hook(hook)
         try:
             with overridden({module: noting(module, module.forward) for module in modules}):
-                guarded(runner.subject, inputs, lambda: self._model(inputs))
+                guarded(runner.subject, inputs, lambda: runner.subject.model_output(inputs))
         finally:
             handle.remove()
         last = max((i for i, call in enumerate(calls) if call.module is self._layer), default=None)

@@ -39,6 +39,8 @@ class Subject:
     reshape
         How the layer's output lies: None finds out; ``channels_first``, ``channels_last``, ``tokens``, or a
         callable that returns (N, C, *spatial).
+    input
+        The key of the images, for a model that takes a mapping: it is called with ``{input: batch}``.
     name
         The word for the subject in errors and records; the class name of the model by default.
     """
@@ -54,6 +56,7 @@ class Subject:
         name: str | None = None,
         source: str | None = None,
         weights_sha256: str | None = None,
+        input: str | None = None,
     ) -> None:
         self.model = model = unwrapped(model)
         self.layer = layer
@@ -61,6 +64,7 @@ class Subject:
         self.contrast = Contrast.of(contrast)
         self.output = output
         self.reshape = reshape
+        self.input = input
         self.name = name or type(model).__name__
         self.source = source or f"{type(model).__module__}.{type(model).__qualname__}"
         self.weights_sha256 = weights_sha256
@@ -73,6 +77,14 @@ class Subject:
     def select(self, output: object, count: int) -> Tensor:
         """Return the logits of ``count`` images in what the model returned."""
         return select_logits(output, self.output, self.name, count)
+
+    def given(self, inputs: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return a normalised batch as the model takes it: as a tensor, or under the key ``input``."""
+        return inputs if self.input is None else {self.input: inputs}
+
+    def model_output(self, inputs: Tensor) -> object:
+        """Return what the model returns for a normalised batch."""
+        return self.model(self.given(inputs))
 
     @property
     def state_sha256(self) -> str:
@@ -90,7 +102,7 @@ class Subject:
         """Return what tells apart two ways to read a model, and two states of it; equal where passes can be shared."""
         function = self.preprocess.function
         callables = tuple(id(one) for one in (function, self.output, self.reshape, self.layer) if callable(one))
-        named = tuple(one for one in (self.output, self.reshape, self.layer) if not callable(one))
+        named = tuple(one for one in (self.output, self.reshape, self.layer, self.input) if not callable(one))
         contrast, preprocess = self.contrast.describe(), self.preprocess.describe()
         described = json.dumps([contrast, preprocess, [type(one).__name__ for one in named]], sort_keys=True)
         return id(self.model), self.fingerprint(), callables, named, described

@@ -110,7 +110,7 @@ class Tail:
 
     def __init__(self, runner: Runner, layer: str, pixels: Tensor) -> None:
         self._runner, self._name = runner, layer
-        self._model = runner.subject.model
+        self._run = runner.subject.model_output
         self._steps = Steps(runner, layer, runner.model_input(pixels[:1]))
         self._kept: list[Kept] = []
         self._templates: dict[int, Any] = {}
@@ -161,7 +161,7 @@ class Tail:
             return output
 
         with self._steps.led(stub, at_layer), watch:
-            guarded(self._runner.subject, inputs, lambda: self._model(inputs))
+            guarded(self._runner.subject, inputs, lambda: self._run(inputs))
         for slot, kept in enumerate(self._kept):
             kept.live = slot in watch.live and slot != self._changed
             kept.altered = held[slot]._version != versions[slot]
@@ -196,7 +196,7 @@ class Tail:
 
         with self._steps.led(stub, at_layer):
             given = inputs.clone()
-            made = guarded(self._runner.subject, pixels, lambda: self._model(given))
+            made = guarded(self._runner.subject, pixels, lambda: self._run(given))
         scores, binary = scores_of(self._runner, made, len(pixels))
         return Record(scores, binary, seen[-1], inputs, self._steps.calls, found)
 
@@ -237,7 +237,7 @@ class Tail:
         if front is not Front.EXPANDED or count == 1:
             given = given.clone()
         with self._steps.led(stub, lambda output: fill(len(self._steps) - 1, count)):
-            output = self._model(given)
+            output = self._run(given)
         if [tensor._version for tensor in record.kept.values()] != versions:
             raise NoReplayError("what follows the layer changes in place what precedes it")
         return scores_of(self._runner, output, count)[0]

@@ -124,7 +124,7 @@ def _capture_part(site: Site, pixels: Tensor) -> _Seen:
 def _scores(site: Site, inputs: Tensor) -> tuple[Tensor, bool]:
     """Return class scores (n, C) of inputs that are normalised already, and whether the head has one logit."""
     subject = site.runner.subject
-    output = guarded(subject, inputs, lambda: subject.model(inputs))
+    output = guarded(subject, inputs, lambda: subject.model_output(inputs))
     scores, binary = two_sided(subject.select(output, len(inputs)))
     return _at_least_float32(scores.detach()).clone(), binary
 
