@@ -20,8 +20,10 @@ from pytest_saliency.engine.images import (
     FileImage,
     ImageSource,
     as_pixels,
+    image_file,
 )
 from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
+from pytest_saliency.engine.reading import FileReading
 from pytest_saliency.errors import CasesError
 
 
@@ -131,10 +133,12 @@ class Cases:
         root: str | Path | None = None,
         source: str | None = None,
         masks: Sequence[str | Path] | None = None,
+        read_as: FileReading | None = None,
     ) -> Cases:
         """Make cases from image files; paths are relative to ``root``, and the default ids are those paths.
 
-        ``masks``: for each image the file of its mask, of the image's size; what is not black is inside.
+        ``masks``: for each image the file of its mask, of the image's size; what is not black is inside. ``read_as``:
+        which value is white, whether files are volumes, and the window of DICOM files.
         """
         base = Path(root) if root is not None else Path()
         names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
@@ -142,7 +146,7 @@ class Cases:
         return cls(
             ids=names,
             labels=_labels(labels, names, where),
-            images=tuple(FileImage(base / path) for path in paths),
+            images=tuple(image_file(base / path, read_as) for path in paths),
             groups=_texts(groups),
             clusters=_texts(clusters),
             masks=None if masks is None else tuple(FileMask(base / path) for path in masks),
@@ -152,7 +156,11 @@ class Cases:
 
     @classmethod
     def from_imagefolder(
-        cls, root: str | Path, classes: Sequence[str] | None = None, masks: str | Path | None = None
+        cls,
+        root: str | Path,
+        classes: Sequence[str] | None = None,
+        masks: str | Path | None = None,
+        read_as: FileReading | None = None,
     ) -> Cases:
         """Make cases from ``root/<class>/**/<image>``; ids are the paths below ``root``.
 
@@ -185,7 +193,7 @@ class Cases:
                     labels.append(label)
         if not paths:
             raise CasesError(f"image folder {base} holds no image ({', '.join(EXTENSIONS)}); fill its folders.")
-        made = cls.from_files(paths, labels, root=base, class_names=names, source=str(root))
+        made = cls.from_files(paths, labels, root=base, class_names=names, source=str(root), read_as=read_as)
         return made if masks is None else replace(made, masks=folder_masks(Path(masks), paths, made.ids))
 
     @classmethod

@@ -1,20 +1,30 @@
-"""Reading one image: from memory, or from a file as float32 pixels in [0, 1]."""
+"""FileReading one image: from memory, or from a file as float32 pixels in [0, 1]."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pytest_saliency.engine.dicom import looks_like_dicom, read_dicom, size_of_dicom, value_of
+from pytest_saliency.engine.numpy_file import read_numpy
+from pytest_saliency.engine.pictures import read_picture, size_of_picture
+from pytest_saliency.engine.reading import FileReading, UnreadableError
 from pytest_saliency.errors import CasesError, first_line, raised
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+DICOM_ENDINGS = (".dcm", ".dicom")
+EXTENSIONS = (*PICTURES, *DICOM_ENDINGS, ".npy")
+HEAD = 132  # bytes by which a file without a known ending is told
+READ_AS_IT_IS = FileReading()
 
 
 class ImageSource(Protocol):
@@ -44,58 +54,131 @@ class ArrayImage:
 
 @dataclass(frozen=True)
 class FileImage:
-    """An image file, read by Pillow and handed out as three channels (16-bit greyscale keeps its depth)."""
+    """An image file, read anew whenever it is needed; what stands in ``reading`` is part of its content."""
 
     path: Path
+    reading: FileReading = READ_AS_IT_IS
 
     def load(self, case: str) -> Tensor:
-        from PIL import Image, UnidentifiedImageError
+        with self._open(case) as file:
+            return decoded(file, self.path.suffix, self.reading, case, str(self.path))
 
-        try:
-            with Image.open(self.path) as image:
-                if image.mode.startswith("I") or image.mode == "F":
-                    return _deep_grey(np.asarray(image), case, self.path)
-                array = np.array(image.convert("RGB"))
-        except FileNotFoundError:
-            raise self._missing(case) from None
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise CasesError(
-                f"image '{case}' cannot be read ({self.path}): {_reason(error)}. Repair or remove the file."
-            ) from None
-        return torch.from_numpy(array).permute(2, 0, 1).to(torch.float32).div_(255.0).contiguous()
-
-    def size(self, case: str) -> tuple[int, int]:
-        """Return height and width, from the head of the file alone; what is wrong with it is told as by ``load``."""
-        from PIL import Image
-
-        try:
-            with Image.open(self.path) as image:
-                width, height = image.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            _, height, width = self.load(case).shape
-        return height, width
+    def size(self, case: str) -> tuple[int, ...]:
+        """Return the size (H, W) or (D, H, W), where possible from the head alone; errors are those of ``load``."""
+        with self._open(case) as file:
+            sort = _sort(file, self.path.suffix)
+            if (sort == "picture" and not self.reading.volume) or sort == "dicom":
+                with suppress(UnreadableError, OSError, SyntaxError, ValueError, *_bombs()):
+                    return size_of_dicom(file) if sort == "dicom" else size_of_picture(file)
+        return tuple(self.load(case).shape[1:])
 
     def digest(self, case: str) -> str:
-        try:
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            raise self._missing(case) from None
-        except OSError as error:
-            raise CasesError(
-                f"image '{case}' cannot be read ({self.path}): {error.strerror}. Mend its rights, or take the case out."
-            ) from None
+        with self._open(case) as file:
+            try:
+                content = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            except OSError as error:
+                raise self._closed(case, error) from None
+        told = self.reading.told()
+        return hashlib.sha256(f"{content}\x1f{told}".encode()).hexdigest() if told else content
 
-    def _missing(self, case: str) -> CasesError:
+    def entry(self, case: str, keyword: str) -> str | None:
+        """Return a digest of an entry of a DICOM file's head; None where it has none or an empty one."""
+        with self._open(case) as file:
+            try:
+                return value_of(file, keyword)
+            except UnreadableError as error:
+                raise CasesError(f"image '{case}' ({self.path}) {error}") from None
+
+    def _open(self, case: str) -> BinaryIO:
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            raise CasesError(
+                f"image '{case}' is missing: there is no file {self.path}. Put it there, or take the case out."
+            ) from None
+        except OSError as error:
+            raise self._closed(case, error) from None
+
+    def _closed(self, case: str, error: OSError) -> CasesError:
         return CasesError(
-            f"image '{case}' is missing: there is no file {self.path}. Put it there, or take the case out."
+            f"image '{case}' cannot be read ({self.path}): {error.strerror}. Mend its rights, or take the case out."
         )
+
+
+@dataclass(frozen=True)
+class BytesImage:
+    """An image file's content, handed out by ``fetch(index)`` whenever it is needed."""
+
+    fetch: Callable[[int], bytes]
+    index: int
+    reading: FileReading = READ_AS_IT_IS
+
+    def load(self, case: str) -> Tensor:
+        return decoded(BytesIO(self._content(case)), "", self.reading, case, f"item {self.index}")
+
+    def digest(self, case: str) -> str:
+        content, told = hashlib.sha256(self._content(case)).hexdigest(), self.reading.told()
+        return hashlib.sha256(f"{content}\x1f{told}".encode()).hexdigest() if told else content
+
+    def _content(self, case: str) -> bytes:
+        try:
+            return self.fetch(self.index)
+        except Exception as error:
+            raise CasesError(
+                f"image '{case}' cannot be read: the dataset, asked for item {self.index}, {raised(error)}. Repair that"
+                " item, or leave it out."
+            ) from error
+
+
+def image_file(path: Path, reading: FileReading | None = None) -> FileImage:
+    """Return the image in a file, which is opened when it is needed; ``reading`` says what the file does not."""
+    return FileImage(path, reading or READ_AS_IT_IS)
+
+
+def decoded(file: BinaryIO, suffix: str, reading: FileReading, case: str, place: str) -> Tensor:
+    """Return the pixels of a file, float32 in [0, 1]; ``case`` and ``place`` name it in errors.
+
+    Raises
+    ------
+    CasesError
+        The file is no image, or not of the sort that its name says, or has what ``reading`` does not expect.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        sort = _sort(file, suffix)
+        if sort == "dicom":
+            return read_dicom(file, reading)
+        found = read_numpy(file, reading.volume) if sort == "numpy" else read_picture(file, reading.volume)
+        return found.pixels(reading.white)
+    except UnreadableError as error:
+        raise CasesError(f"image '{case}' ({place}) {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        file.seek(0)
+        named = "" if not looks_like_dicom(file.read(HEAD)) else ", but DICOM; give it the ending .dcm"
+        raise CasesError(
+            f"image '{case}' cannot be read ({place}): {_reason(error)}{named}. Repair or remove the file."
+        ) from None
+
+
+def _sort(file: BinaryIO, suffix: str) -> str:
+    """Return how a file is read: by its ending where that is known, otherwise by how it begins."""
+    ending = suffix.lower()
+    if ending in DICOM_ENDINGS:
+        return "dicom"
+    if ending == ".npy":
+        return "numpy"
+    if ending in PICTURES:
+        return "picture"
+    head = file.read(HEAD)
+    file.seek(0)
+    return "dicom" if looks_like_dicom(head) else "numpy" if head.startswith(b"\x93NUMPY") else "picture"
+
+
+def _bombs() -> tuple[type[Exception], ...]:
+    from PIL import Image
+
+    return (Image.DecompressionBombError,)
 
 
 @dataclass(frozen=True)
@@ -145,15 +228,6 @@ def as_pixels(pixels: Tensor, case: str) -> Tensor:
             " to the subject's preprocess."
         )
     return made
-
-
-def _deep_grey(array: np.ndarray[Any, Any], case: str, path: Path) -> Tensor:
-    scaled = array.astype(np.float64)
-    top = 1.0 if array.dtype.kind == "f" else 65535.0
-    if scaled.size == 0 or not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > top:
-        raise CasesError(f"image '{case}' ({path}) is deep greyscale outside 0 .. {top:g}; convert it to 8 or 16 bits.")
-    grey = torch.from_numpy((scaled / top).astype(np.float32))
-    return grey.unsqueeze(0).repeat(3, 1, 1)
 
 
 def _reason(error: Exception) -> str:

@@ -165,7 +165,7 @@ def _resize(image: Tensor, size: int | tuple[int, ...], how: str, case: str) -> 
     if target == spatial:
         return image
     flat = len(spatial) == 2
-    if how == "nearest":  # as torchvision's Resize; where it does not divide, half a pixel from a mask's "nearest-exact"
+    if how == "nearest":  # as torchvision's Resize; up to half a pixel from where masks take theirs ("nearest-exact")
         return F.interpolate(image.unsqueeze(0), size=target, mode="nearest")[0]
     if how == "bicubic" and not flat:
         raise SubjectError(
