@@ -90,7 +90,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
     what = swap.identifying(kept, blocks, own, nulls, fills, parameters.top_k, seed)
     scored = swap.Scored.from_arrays(one.remember("swap", what, score))
     columns = common.base_columns(one, kept)
-    columns |= {"class": one.predicted[kept.indices].tolist(), "status": own.status[kept.indices].tolist()}
+    columns |= {"class": one.judged[kept.indices].tolist(), "status": own.status[kept.indices].tolist()}
     for fill in fills:
         columns[f"drop[{fill}]"] = scored.own[fill].tolist()
         columns[f"softmax_drop[{fill}]"] = scored.softmax[fill].tolist()
@@ -111,7 +111,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
     def caption(i: int) -> list[str]:
         return [
             one.cases.ids[kept.indices[i]],
-            f"predicted {one.cases.class_name(int(one.predicted[kept.indices[i]]))}",
+            f"{'label' if one.multi_label else 'predicted'} {one.cases.class_name(int(one.judged[kept.indices[i]]))}",
             f"advantage over the best control {advantage[i]:.2f}",
         ]
 

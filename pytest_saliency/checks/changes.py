@@ -66,7 +66,8 @@ class ChangedScores:
     def _take(self, slots: Slots, scores: Tensor) -> None:
         exact, classes = scores.float(), self._classes[torch.from_numpy(slots)].to(scores.device)
         # Numbers alone leave the device: two an image, whatever the number of classes.
-        odds = log_odds(exact, classes, self._explained.binary).cpu().numpy()
+        head = self._explained.binary, self._explained.multi_label
+        odds = log_odds(exact, classes, *head).cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(odds))
         if bad.size:
             case = self._explained.cases.ids[self._cases[slots[bad[0]]]]
@@ -75,13 +76,14 @@ class ChangedScores:
                 " region removed; its faithfulness cannot be measured."
             )
         self.odds[slots] = odds
-        self.probability[slots] = softmax_probability(exact, classes, self._explained.binary).cpu().numpy()
+        self.probability[slots] = softmax_probability(exact, classes, *head).cpu().numpy()
 
 
 def untouched_scores(explained: Explained, indices: Indices, classes: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return log-odds and softmax probability (n,) of whole images, which the first pass has scored already."""
     logits, of = explained.logits[torch.from_numpy(indices)], torch.from_numpy(np.ascontiguousarray(classes))
-    odds, probability = log_odds(logits, of, explained.binary), softmax_probability(logits, of, explained.binary)
+    head = explained.binary, explained.multi_label
+    odds, probability = log_odds(logits, of, *head), softmax_probability(logits, of, *head)
     return odds.numpy(), probability.numpy()
 
 

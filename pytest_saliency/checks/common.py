@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_saliency.checks.fates import SAME_CLUSTER
+from pytest_saliency.checks.grouped import OF_LABEL
 from pytest_saliency.decide.decision import NotAttainable
+from pytest_saliency.engine import multi_label as units
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.errors import CasesError, MethodError
@@ -60,7 +62,7 @@ def wanted(explained: Explained, which: str) -> NDArray[np.bool_]:
 
 def _need_two_classes(explained: Explained) -> None:
     cases = explained.cases
-    if len(set(cases.labels)) == 1:
+    if len(set(cases.labels)) == 1 and cases.others is None:
         which = (
             f"all {len(cases)} cases of {cases.source} have" if len(cases) > 1 else f"the case of {cases.source} has"
         )
@@ -68,6 +70,12 @@ def _need_two_classes(explained: Explained) -> None:
             f"{which} one class, '{cases.class_name(cases.labels[0])}'; what a"
             " model looks at to tell classes apart cannot be judged on one. Give cases of at least two classes."
         )
+
+
+def refuse_several_labels(explained: Explained, kind: str, why: str) -> None:
+    """Raise CasesError where images have several labels, and ``kind`` has no meaning for them."""
+    if explained.multi_label:
+        raise CasesError(f"{kind} does not fit {explained.cases.source}, whose images have several labels: {why}")
 
 
 def refuse_degenerate(maps: Maps, kept: Kept) -> None:
@@ -161,6 +169,7 @@ def case_record(explained: Explained, kept: Kept, extra: Mapping[str, int] | Non
         "class_names": {str(label): cases.class_name(label) for label in sorted(set(cases.labels))},
         "kept": len(kept.indices),
         "dropped": {**kept.dropped, **(extra or {})},
+        **units.describe(cases),
     }
 
 
@@ -191,6 +200,9 @@ def base_columns(explained: Explained, kept: Kept) -> dict[str, list[Any]]:
         made["cluster"] = [cases.clusters[i] for i in kept.indices]
     if cases.groups is not None:
         made["group"] = [cases.groups[i] for i in kept.indices]
+        labels = [cases.class_name(cases.labels[i]) for i in kept.indices]
+        if cases.others is not None and made["group"] != labels:
+            made[OF_LABEL] = labels
     return made
 
 

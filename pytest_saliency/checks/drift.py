@@ -14,6 +14,7 @@ from pytest_saliency.checks.fates import WHY as WHY
 from pytest_saliency.engine.explained import Explained
 from pytest_saliency.engine.maps import Maps
 from pytest_saliency.engine.methods.names import GRADIENT_METHODS
+from pytest_saliency.engine.multi_label import margins
 from pytest_saliency.errors import CasesError, SubjectError
 from pytest_saliency.measure.concentration import concentration
 from pytest_saliency.measure.grid import resize
@@ -127,16 +128,11 @@ def readouts(
     mean IoU drop over the gradient methods.
     """
     labels = np.asarray(before.cases.labels)
-    performance = {}
-    for role, one in (("before", before), ("after", after)):
-        scores = one.logits.numpy()
-        area = macro_auc_of(scores, labels)
-        performance[role] = {"accuracy": accuracy(scores, labels), "macro_auc": area.value, "note": area.reason}
+    performance = {role: performance_of(one) for role, one in (("before", before), ("after", after))}
     a, b = before.maps(parameters.method, "label"), after.maps(parameters.method, "label")
     order = np.asarray(sorted(range(len(labels)), key=lambda i: before.cases.ids[i]), dtype=np.int64)
     overall = measure(a, b, order, parameters.top_fraction, size)
-    top = np.sort(before.logits.double().softmax(1).numpy(), axis=1)
-    margin = (top[:, -1] - top[:, -2])[order]
+    margin = _certainty(before)[order]
     low = np.argsort(margin, kind="stable")[: max(1, round(LOW_MARGIN * len(margin)))]
     methods = {}
     for name in GRADIENT_METHODS:
@@ -160,6 +156,33 @@ def readouts(
         "iou_drop_range": max(known) - min(known) if known else None,
         "cause": CAUSE,
     }
+
+
+RECALL = (
+    "images have several labels: accuracy is the share of present labels that the model finds; absent labels are not"
+    " looked at"
+)
+
+
+def performance_of(one: Explained) -> dict[str, Any]:
+    """Return accuracy and macro AUC over all cases, and why there is none; of units the share of labels found."""
+    if one.multi_label:
+        return {"accuracy": float(one.correct.mean()), "macro_auc": float("nan"), "note": RECALL}
+    scores, labels = one.logits.numpy(), np.asarray(one.cases.labels)
+    area = macro_auc_of(scores, labels)
+    return {"accuracy": accuracy(scores, labels), "macro_auc": area.value, "note": area.reason}
+
+
+def _certainty(one: Explained) -> Floats:
+    """Return how certain the model is of each case: softmax of its top-1 minus that of its top-2 class.
+
+    Of a unit how far its log-odds are from the threshold, on either side.
+    """
+    if one.multi_label:
+        rows = range(len(one.cases))
+        return np.asarray(margins(one.cases, one.logits, torch.tensor(one.cases.labels), rows).abs().numpy())
+    top = np.sort(one.logits.double().softmax(1).numpy(), axis=1)
+    return np.asarray(top[:, -1] - top[:, -2])
 
 
 def _mean(column: Floats) -> float | None:

@@ -32,6 +32,7 @@ from pytest_saliency.checks.common import Indices, Kept
 from pytest_saliency.checks.fates import drawn_of_clusters
 from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import load_pixels
+from pytest_saliency.engine.multi_label import above
 from pytest_saliency.measure.grid import resize
 from pytest_saliency.measure.regions import top_region
 
@@ -97,7 +98,7 @@ def paste(
     rows = kept.indices
     sure = np.asarray(after.predicted[rows] == classes[rows])
     usable = sure & maps[0].ok[rows] & maps[1].ok[rows]
-    pairs = _pairs(before, rows, np.flatnonzero(usable), np.flatnonzero(sure), classes[rows], seed)
+    pairs = _pairs(after, rows, np.flatnonzero(usable), np.flatnonzero(sure), classes[rows], seed)
     # What the model before says is kept under numbers of its own: its scores and maps, which its code and weights make.
     of = hashlib.sha256(before.logits.numpy().tobytes())
     for one in maps:
@@ -140,11 +141,11 @@ def _scored(
             lenders = [lender for lender, _ in made.pairs]
             wanted = torch.as_tensor([int(classes[rows[lender]]) for lender in lenders])
             seen = {
-                "region": _predicted(after, made.pasted) == wanted,
-                "control": _predicted(after, made.control) == wanted,
+                "region": _says(after, made.pasted, wanted, rows[lenders]),
+                "control": _says(after, made.control, wanted, rows[lenders]),
             }
             if asks_before:
-                seen["before"] = _predicted(before, _for(before, after, made.pasted)) == wanted
+                seen["before"] = _says(before, _for(before, after, made.pasted), wanted, rows[lenders])
             for name, column in seen.items():
                 found[name][lenders] = column.numpy()
             found["into"][lenders] = [receiver for _, receiver in made.pairs]
@@ -182,14 +183,25 @@ def _pairs(
     seed: int,
 ) -> list[tuple[int, int]]:
     """Return (lender, receiver) of different classes, in the order of the lenders; none of them twice."""
-    clusters = explained.cases.clusters
+    cases = explained.cases
+    clusters = cases.clusters
     if clusters is not None:
         lenders = lenders[drawn_of_clusters([clusters[rows[i]] for i in lenders], seed)]
+
+    def other(receiver: int, lender: int) -> bool:
+        """Tell whether the receiver does not have the lender's class already; of units, nor is it said to."""
+        if not explained.multi_label:
+            return bool(classes[receiver] != classes[lender])
+        label = torch.as_tensor([int(classes[lender])])
+        row = int(rows[receiver])
+        has = cases.present is not None and int(label) in cases.present[row]
+        return not has and not bool(above(cases, explained.logits[[row]], label, [int(rows[lender])]))
+
     order = lenders[Stream(seed, "paste", "lenders").permutation(len(lenders))][:MOST]
     free = [int(i) for i in receivers[Stream(seed, "paste", "receivers").permutation(len(receivers))]]
     found = []
     for lender in order.tolist():
-        place = next((k for k, one in enumerate(free) if classes[one] != classes[lender]), None)
+        place = next((k for k, one in enumerate(free) if other(one, lender)), None)
         if place is not None:
             found.append((lender, free.pop(place)))
     return sorted(found)
@@ -267,7 +279,13 @@ def moved_away(region: Tensor, avoid: Tensor, stream: Stream) -> Tensor:
     return best
 
 
-def _predicted(one: Explained, pixels: Tensor) -> Tensor:
+def _says(one: Explained, pixels: Tensor, wanted: Tensor, cases: Indices) -> Tensor:
+    """Return where the model predicts the ``wanted`` class; of units, where their label is above its threshold."""
+    scores = _scores(one, pixels)
+    return above(one.cases, scores, wanted, cases) if one.multi_label else scores.argmax(1) == wanted
+
+
+def _scores(one: Explained, pixels: Tensor) -> Tensor:
     found = []
     with one.runner.session():
         start = 0
@@ -276,7 +294,7 @@ def _predicted(one: Explained, pixels: Tensor) -> Tensor:
             part = pixels[start : start + step]
             scored = one.size.attempt(step, lambda part=part: one.runner.scores(part))  # type: ignore[misc]
             if scored is not None:
-                found.append(scored[0].argmax(1).cpu())
+                found.append(scored[0].float().cpu())
                 start += step
     return torch.cat(found)
 

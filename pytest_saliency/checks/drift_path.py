@@ -54,7 +54,7 @@ def follow(
     """
     from pytest_saliency.checks import drift
 
-    rows, labels = kept.indices, np.asarray(before.cases.labels)
+    rows = kept.indices
     values: list[Mapping[str, Floats]] = []
     points: list[dict[str, Any]] = []
     identities, costs = {}, {}
@@ -65,18 +65,18 @@ def follow(
         drift.common_size(before, one)
         values.append(drift.measure(a, one.maps(parameters.method, target), rows, parameters.top_fraction, size))
         identities[role], costs[role] = one.identity(), one.costs()
-        points.append(_point(one, labels, str(identities[role]["name"])))
+        points.append(_point(one, str(identities[role]["name"])))
         del one
     ends = identities and list(identities.values())[-1]["state_sha256"] == after.identity()["state_sha256"]
     if not ends:
         values.append(last)
-        points.append(_point(after, labels, after.subject.name))
+        points.append(_point(after, after.subject.name))
     columns = {name: np.stack([one[name] for one in values], axis=1).tolist() for name in UNCHANGED}
     return Followed(columns, points, identities, costs)
 
 
-def _point(one: Explained, labels: Any, name: str) -> dict[str, Any]:
-    from pytest_saliency.measure.performance import accuracy, macro_auc_of
+def _point(one: Explained, name: str) -> dict[str, Any]:
+    from pytest_saliency.checks.drift import performance_of
 
-    scores = one.logits.numpy()
-    return {"name": name, "accuracy": accuracy(scores, labels), "macro_auc": macro_auc_of(scores, labels).value}
+    found = performance_of(one)
+    return {"name": name, "accuracy": found["accuracy"], "macro_auc": found["macro_auc"]}

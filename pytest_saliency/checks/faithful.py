@@ -110,7 +110,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     seed = seed_of(parameters, one.cases.unordered_digest, check)
     kept, repeats = swap.one_per_cluster(one, kept, seed)
     watch = common.clock()
-    predicted = one.predicted[kept.indices]
+    predicted = one.judged[kept.indices]
     blocks = make_blocks(_classes(parameters, predicted), seed)
     others = {name: one.maps(name, "top1") for name in parameters.against or ()}
     blocked = sorted(i for block in blocks for i in block)
@@ -157,7 +157,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     def caption(i: int) -> list[str]:
         return [
             one.cases.ids[kept.indices[i]],
-            f"predicted {one.cases.class_name(int(predicted[i]))}",
+            f"{'label' if one.multi_label else 'predicted'} {one.cases.class_name(int(predicted[i]))}",
             f"advantage {advantage[i]:.2f}",
         ]
 

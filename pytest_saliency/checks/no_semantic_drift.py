@@ -199,7 +199,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         "size": list(size),
         "region": region_size(parameters.top_fraction, prod(size)),
         "readouts": readouts,
-        "warnings": common.warnings_of(kept, a, b),
+        "warnings": [*common.warnings_of(kept, a, b), *([drift.RECALL] if before.multi_label else [])],
     }
     everyone = common.everyone(pair, kept, mask, drift.WHY[parameters.keep])
     seed = seed_of(parameters, before.cases.unordered_digest, check)

@@ -79,6 +79,11 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     from pytest_saliency.measure.planted import cell_shares, cell_spans
 
     one = explained["model"]
+    common.refuse_several_labels(
+        one,
+        "planted_evidence",
+        "a cell of a mosaic must be evidence for one class and none of the others. Use localized.",
+    )
     kept = common.keep(one, one.correct, "not correct")
     seed = seed_of(parameters, one.cases.unordered_digest, check)
     base = common.base_columns(one, kept)

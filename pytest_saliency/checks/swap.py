@@ -144,7 +144,7 @@ def score(
     layout = _Layout(kept, blocks, tuple(fills), tuple(others))
     regions = _Regions(explained, own, others, fraction, seed)
     members = layout.images
-    scores = ChangedScores(explained, kept.indices[members], explained.predicted[kept.indices[members]], "score")
+    scores = ChangedScores(explained, kept.indices[members], explained.judged[kept.indices[members]], "score")
     groups = list(_groups(blocks, scores.loaded))
     chunks = [tuple(int(kept.indices[i]) for b in group for i in blocks[b]) for group in groups]
     with explained.stage("score") as cost, explained.runner.session():
@@ -193,7 +193,7 @@ class _Layout:
     def drops(self, explained: Explained, own: Maps, others: Mapping[str, Maps], after: ChangedScores) -> Scored:
         """Return the numbers in their places, as drops from the untouched image's."""
         indices = self.kept.indices
-        odds, probability = untouched_scores(explained, indices, explained.predicted[indices])
+        odds, probability = untouched_scores(explained, indices, explained.judged[indices])
 
         def nothing() -> dict[str, Floats]:
             return {fill: np.full(len(indices), np.nan) for fill in self.fills}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,16 @@ from pytest_saliency.engine.images import (
     image_file,
 )
 from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
+from pytest_saliency.engine.multi_label import (
+    Blank,
+    Label,
+    LabelReading,
+    Threshold,
+    Uncertain,
+    image_rows,
+    is_label_sets,
+    with_units,
+)
 from pytest_saliency.engine.reading import FileReading
 from pytest_saliency.errors import CasesError
 
@@ -33,6 +43,10 @@ class Cases:
 
     Made by :meth:`from_arrays`, :meth:`from_imagefolder`, :meth:`from_files` or :meth:`from_dataset`. Sizes may
     differ: the subject resizes. Images that come from files are read when they are needed.
+
+    Where images have several labels, a row is a unit: one label that is present in an image, and in ``others`` the one
+    that it is held against (``engine.multi_label``). ``present`` are then all labels of the row's image, and
+    ``thresholds`` the probability above which the row's label counts as found, one half without it.
     """
 
     ids: tuple[str, ...]
@@ -43,6 +57,9 @@ class Cases:
     masks: tuple[MaskSource, ...] | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
     source: str = "arrays"
+    others: tuple[int, ...] | None = None
+    present: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
+    thresholds: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -56,6 +73,9 @@ class Cases:
             "groups": self.groups,
             "clusters": self.clusters,
             "masks": self.masks,
+            "others": self.others,
+            "present": self.present,
+            "thresholds": self.thresholds,
         }
         for name, values in columns.items():
             if values is not None and len(values) != count:
@@ -85,11 +105,20 @@ class Cases:
         masks: Any = None,
         class_names: Iterable[str] | None = None,
         source: str = "arrays",
+        pairs: Mapping[Label, Label] | None = None,
+        threshold: Threshold = 0.5,
+        uncertain: Uncertain | None = None,
+        blank: Blank | None = None,
     ) -> Cases:
         """Make cases from images (N, C, H, W) or (N, C, D, H, W), NumPy or torch, uint8 or floats in [0, 1].
 
         ``images`` may also be a sequence of (C, *S) arrays of different sizes. ``masks``: for each image an array
         (*S) of bool, or of 0 and 1, True where a pixel is inside; see :meth:`mask`.
+
+        Labels (N, L) of 0 and 1 make units, one for each present label that ``pairs`` names, by name or index, with the
+        label it is held against; with empty ``pairs`` they serve as held-out cases of a contrast only. ``threshold``:
+        the probability above which a label counts as found, one number or one a label. ``uncertain`` and ``blank`` say
+        how cells of -1 and NaN count.
 
         Raises
         ------
@@ -109,9 +138,10 @@ class Cases:
                 )
             as_pixels(image, name)
         sizes = [tuple(image.shape[1:]) for image in batch]
-        return cls(
+        sets = is_label_sets(labels)
+        made = cls(
             ids=names,
-            labels=_labels(labels, names, source),
+            labels=(0,) * len(names) if sets else _labels(labels, names, source),
             # Copied: images marked or augmented in place afterwards must not change cases made before.
             images=tuple(ArrayImage(image.detach().clone()) for image in batch),
             groups=_texts(groups),
@@ -120,6 +150,8 @@ class Cases:
             class_names=_texts(class_names),
             source=source,
         )
+        how = LabelReading(pairs, threshold, uncertain, blank)
+        return with_units(made, labels, how) if sets else _without_pairs(made, how)
 
     @classmethod
     def from_files(
@@ -133,19 +165,25 @@ class Cases:
         root: str | Path | None = None,
         source: str | None = None,
         masks: Sequence[str | Path] | None = None,
+        pairs: Mapping[Label, Label] | None = None,
+        threshold: Threshold = 0.5,
+        uncertain: Uncertain | None = None,
+        blank: Blank | None = None,
         read_as: FileReading | None = None,
     ) -> Cases:
         """Make cases from image files; paths are relative to ``root``, and the default ids are those paths.
 
-        ``masks``: for each image the file of its mask, of the image's size; what is not black is inside. ``read_as``:
-        which value is white, whether files are volumes, and the window of DICOM files.
+        ``masks``: for each image the file of its mask, of the image's size; what is not black is inside. Labels (N, L)
+        and what belongs to them are as in :meth:`from_arrays`. ``read_as``: which value is white, whether files are
+        volumes, and the window of DICOM files.
         """
         base = Path(root) if root is not None else Path()
         names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
         where = source or (str(root) if root is not None else "files")
-        return cls(
+        sets = is_label_sets(labels)
+        made = cls(
             ids=names,
-            labels=_labels(labels, names, where),
+            labels=(0,) * len(names) if sets else _labels(labels, names, where),
             images=tuple(image_file(base / path, read_as) for path in paths),
             groups=_texts(groups),
             clusters=_texts(clusters),
@@ -153,6 +191,8 @@ class Cases:
             class_names=_texts(class_names),
             source=where,
         )
+        how = LabelReading(pairs, threshold, uncertain, blank)
+        return with_units(made, labels, how) if sets else _without_pairs(made, how)
 
     @classmethod
     def from_imagefolder(
@@ -261,6 +301,9 @@ class Cases:
             groups=pick(self.groups),
             clusters=pick(self.clusters),
             masks=pick(self.masks),
+            others=pick(self.others),
+            present=pick(self.present),
+            thresholds=pick(self.thresholds),
         )
 
     def sample(self, n: int, seed: int, per_class: Literal["balanced", "natural"] = "balanced") -> Cases:
@@ -268,22 +311,31 @@ class Cases:
 
         ``balanced`` takes as equal a number of each class as there are images; ``natural`` ignores classes. Fewer
         than ``n`` cases are an error: a contract that asks for 300 must not quietly decide on 40.
+
+        Of units whole images are drawn, ``n`` of them, each with all its units; ``balanced`` takes them from the labels
+        in turn.
         """
         from pytest_saliency.decide.randomness import Stream, seed_from
 
-        if n > len(self):
+        together = [[i] for i in range(len(self))] if self.others is None else image_rows(self)
+        if n > len(together):
             raise CasesError(
-                f"sample asks for {n} cases, but {self.source} has {len(self)}; ask for fewer, or add images."
+                f"sample asks for {n} cases, but {self.source} has {len(together)}; ask for fewer, or add images."
             )
         if n < 1:
             raise CasesError(f"sample asks for {n} cases; ask for at least one.")
-        order = [int(i) for i in Stream(seed_from("sample", str(seed))).permutation(len(self))]
+        order = [int(i) for i in Stream(seed_from("sample", str(seed))).permutation(len(together))]
         if per_class == "balanced":
-            queues = {label: [i for i in order if self.labels[i] == label] for label in sorted(set(self.labels))}
-            order = []
-            while len(order) < n:
-                order += [queue.pop(0) for queue in queues.values() if queue]
-        return self.subset(sorted(order[:n]))
+            has = [{self.labels[i] for i in rows} for rows in together]
+            queues = [iter([i for i in order if label in has[i]]) for label in sorted(set(self.labels))]
+            drawn: dict[int, None] = {}
+            while len(drawn) < n:
+                for queue in queues:
+                    chosen = next((i for i in queue if i not in drawn), None)
+                    if chosen is not None:
+                        drawn[chosen] = None
+            order = list(drawn)
+        return self.subset(sorted(i for image in order[:n] for i in together[image]))
 
     @cached_property
     def case_digests(self) -> tuple[str, ...]:
@@ -292,7 +344,7 @@ class Cases:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over ids, labels, clusters, groups, image contents and masks, in order."""
+        """SHA-256 over ids, labels, clusters, groups, image contents, masks and what makes units, in order."""
         return self._digest(range(len(self)))
 
     @cached_property
@@ -306,9 +358,30 @@ class Cases:
             group = "" if self.groups is None else self.groups[i]
             cluster = "" if self.clusters is None else self.clusters[i]
             mask = () if self.masks is None else (self.masks[i].digest(self.ids[i]),)
-            row = "\x1f".join((self.ids[i], str(self.labels[i]), group, cluster, self.case_digests[i], *mask))
+            row = "\x1f".join(
+                (self.ids[i], str(self.labels[i]), group, cluster, self.case_digests[i], *mask, *self._unit(i))
+            )
             made.update(row.encode() + b"\x1e")
         return made.hexdigest()
+
+    def _unit(self, i: int) -> tuple[str, ...]:
+        """Return what a digest says of a row beyond what every case has; nothing for cases with one label."""
+        if self.present is None and self.others is None:
+            return ()
+        other = "" if self.others is None else str(self.others[i])
+        present = () if self.present is None else self.present[i]
+        cut = 0.5 if self.thresholds is None else self.thresholds[i]
+        return ("unit", other, " ".join(map(str, present)), float(cut).hex())
+
+
+def _without_pairs(cases: Cases, how: LabelReading) -> Cases:
+    """Return ``cases``, which have one label each, unless something was said that belongs to label sets."""
+    if how != LabelReading():
+        raise CasesError(
+            f"pairs, threshold, uncertain and blank belong to labels (N, L) of 0 and 1, but {cases.source} has one"
+            " label an image; leave them out, or give a column a label."
+        )
+    return cases
 
 
 def _labels(values: Any, ids: tuple[str, ...], source: str) -> tuple[int, ...]:

@@ -10,6 +10,9 @@
 ``soft``
     The classes of ``logits`` (or, with held-out cases, of ``confusion``), but a weighted mean of their gradients
     instead of a plain one. By softmax the weighted mean is the gradient of the log-sum-exp of the k competing scores.
+``cooccurrence``
+    For images with several labels: the k labels most often present together with the target label in held-out label
+    sets. Needs no scores of them. Ties go to the label that is seen less often without the target, then to the index.
 ``explicit``
     As declared.
 
@@ -22,6 +25,7 @@ Source: CASE (arXiv 2506.07327), section III-C; weighted contrasts are its secti
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,14 +33,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pytest_saliency.engine.multi_label import cooccurrences
 from pytest_saliency.errors import MethodError
 
 if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
 
-SELECTIONS = ("logits", "confusion", "explicit", "similar_weights", "soft")
-COUNTED = ("confusion", "soft")
-"""Selections that can use held-out cases; the first cannot do without."""
+SELECTIONS = ("logits", "confusion", "cooccurrence", "explicit", "similar_weights", "soft")
+COUNTED = ("confusion", "cooccurrence", "soft")
+"""Selections that can use held-out cases; the first two cannot do without."""
 KEYS = ("select", "k", "cases", "classes")
 
 
@@ -77,8 +82,15 @@ class Contrast:
                 "contrast 'confusion' ranks the classes by confusions on held-out images and has no 'cases' to count"
                 " them on; give it cases, or use select: logits (needs none) or select: explicit."
             )
+        if select == "cooccurrence" and value.get("cases") is None:
+            raise MethodError(
+                "contrast 'cooccurrence' counts which labels are present together in held-out images and has no 'cases'"
+                " to count them on; give it cases with label sets, or use select: logits (needs none) or select:"
+                " explicit."
+            )
         if select not in COUNTED and value.get("cases") is not None:
-            raise MethodError(f"contrast {select!r} has no use for 'cases'; they belong to {' and '.join(COUNTED)}.")
+            used = f"{', '.join(COUNTED[:-1])} and {COUNTED[-1]}"
+            raise MethodError(f"contrast {select!r} has no use for 'cases'; they belong to {used}.")
         if select == "explicit" and not isinstance(value.get("classes"), Mapping):
             raise MethodError("contrast 'explicit' needs 'classes': a mapping from each class to its contrast classes.")
         if select != "explicit" and value.get("classes"):
@@ -104,6 +116,10 @@ class Contrast:
             made["cases"] = {"n": len(self.cases), "source": self.cases.source, "digest": self.cases.digest}
         if self.select == "soft":
             made["weights"] = "softmax" if self.cases is None else "confusion"
+        if self.select == "cooccurrence" and self.cases is not None:
+            largest = max((present[-1] for present in self.cases.present or () if present), default=0)
+            counts = cooccurrences(self.cases, largest + 1)
+            made["counts_sha256"] = hashlib.sha256(f"{counts.shape}".encode() + counts.tobytes()).hexdigest()
         if self.select == "explicit":
             made["classes"] = {str(u): list(v) for u, v in sorted(self.classes.items())}
         return made
@@ -132,21 +148,57 @@ def contrast_table(
         return similar_table(rows(), k)
     if contrast.cases is None:
         return None
+    if contrast.select == "cooccurrence":
+        return cooccurrence_table(torch.from_numpy(cooccurrences(contrast.cases, classes)), k)
     if held_out is None:
         raise ValueError(f"contrast {contrast.select!r} needs the scores of its held-out cases")
     return (confusion_table if contrast.select == "confusion" else soft_table)(*held_out, k)
 
 
-def contrast_sets(contrast: Contrast, table: Tensor | None, scores: Tensor, targets: Tensor) -> Tensor:
+def contrast_sets(
+    contrast: Contrast, table: Tensor | None, scores: Tensor, targets: Tensor, sigmoid: bool = False
+) -> Tensor:
     """Return the contrast weights (N, C) of images with ``scores`` (N, C), in the scores' type.
 
-    ``table`` is what :func:`contrast_table` made for this number of classes.
+    ``table`` is what :func:`contrast_table` made for this number of classes. ``sigmoid``: labels do not exclude each
+    other.
     """
     if table is not None:
         return table_sets(table, targets).to(scores)
     if contrast.select not in BY_IMAGE:
         raise ValueError(f"contrast {contrast.select!r} needs its table")
-    return BY_IMAGE[contrast.select](scores, targets, contrast.size(scores.shape[1]))
+    select = sigmoid_sets if sigmoid and contrast.select == "soft" else BY_IMAGE[contrast.select]
+    return select(scores, targets, contrast.size(scores.shape[1]))
+
+
+def refuse_contrast(contrast: Contrast, cases: Cases) -> None:
+    """Raise MethodError where the contrast set has no meaning for ``cases``.
+
+    Confusions are counted where one class is predicted; labels that are present together, where labels are the same.
+    """
+    held = contrast.cases
+    if held is None:
+        return
+    if cases.others is not None and contrast.select != "cooccurrence":
+        raise MethodError(
+            f"contrast '{contrast.select}' with held-out cases counts which one class is predicted for another, but the"
+            f" images of {cases.source} have several labels each; use select: cooccurrence, logits or explicit."
+        )
+    if contrast.select != "cooccurrence":
+        return
+    if held.class_names != cases.class_names and held.class_names is not None and cases.class_names is not None:
+        raise MethodError(
+            f"contrast 'cooccurrence': the held-out cases of {held.source} have the labels"
+            f" {', '.join(held.class_names)}, but those of {cases.source} are {', '.join(cases.class_names)}; list the"
+            " same 'classes' for both."
+        )
+    seen = {label for present in held.present or () for label in present}
+    missing = sorted((set(cases.labels) | set(cases.others or ())) - seen)
+    if missing and held.present is not None:
+        raise MethodError(
+            f"contrast 'cooccurrence': the held-out cases have no image with the label"
+            f" '{cases.class_name(missing[0])}'; add some, or use select: logits."
+        )
 
 
 def logit_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
@@ -155,6 +207,16 @@ def logit_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
     Ties are broken by the lower class index, on every device alike.
     """
     return torch.zeros_like(logits).scatter_(1, _next_highest(logits, targets, k), 1.0)
+
+
+def sigmoid_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Return a matrix (N, C) of weights that sum to 1, of the labels of :func:`logit_sets`, each by its own sigmoid.
+
+    What ``soft`` means where labels do not exclude each other.
+    """
+    order = _next_highest(logits, targets, k)
+    weights = logits.gather(1, order).double().sigmoid().clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.zeros_like(logits).scatter_(1, order, (weights / weights.sum(1, keepdim=True)).to(logits))
 
 
 def soft_sets(logits: Tensor, targets: Tensor, k: int) -> Tensor:
@@ -234,6 +296,22 @@ def soft_table(logits: Tensor, labels: Tensor, k: int) -> Tensor:
             weights = torch.ones_like(weights)
         table[target, chosen] = (weights / weights.sum()).to(table.dtype)
     return table
+
+
+def cooccurrence_table(counts: Tensor, k: int) -> Tensor:
+    """Return the ``k`` labels most often present together with each label, as a 0/1 table (C, C).
+
+    ``counts`` (C, C): images that have both labels, on the diagonal those that have the one. Ties go to the label with
+    the larger share of its own images in which the target is present too, then to the lower index. A label that no
+    image has gets an empty set.
+    """
+    together = counts.double()
+    own = together.diagonal().clamp(min=1)
+    ranking = together + 0.5 * together / own  # a share is at most 1, so it only orders ties
+    ranking.fill_diagonal_(float("-inf"))
+    order = torch.sort(ranking, dim=1, descending=True, stable=True).indices[:, :k]
+    table = torch.zeros(len(counts), len(counts)).scatter_(1, order, 1.0)
+    return table * (counts.diagonal() > 0).unsqueeze(1)
 
 
 def similar_table(rows: Tensor, k: int) -> Tensor:

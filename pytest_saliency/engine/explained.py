@@ -21,7 +21,8 @@ from pytest_saliency.engine.maps import Maps, judge
 from pytest_saliency.engine.methods.names import GRADIENT_METHODS, METHOD_NAMES
 from pytest_saliency.engine.methods.own import own_names
 from pytest_saliency.engine.methods.registry import find_method, gradient_methods, unknown_method
-from pytest_saliency.engine.passes import Passes, Progress, Stage, top1
+from pytest_saliency.engine.multi_label import predicted_of, refuse_unpaired
+from pytest_saliency.engine.passes import Passes, Progress, Stage
 from pytest_saliency.engine.precision import Precision
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import BatchSize
@@ -74,6 +75,7 @@ def explain(
     DeviceError, MethodError
         At once for a device or method that is not there; everything about model and images when first computed.
     """
+    refuse_unpaired(cases)
     for name in methods or ():
         find_method(name)
     found = gradient_methods(tuple(methods or GRADIENT_METHODS))
@@ -156,8 +158,21 @@ class Explained:
 
     @cached_property
     def predicted(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The top-1 class of each image, (N,); ties go to the lower index."""
-        return top1(self.logits)
+        """The top-1 class of each image, (N,); ties go to the lower index.
+
+        Of a unit of an image with several labels its label, or -1 where the model does not find it.
+        """
+        return predicted_of(self.cases, self.logits, range(len(self.cases)))
+
+    @property
+    def judged(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The class that each image is explained and scored for, (N,): the predicted one, or the unit's label."""
+        return np.asarray(self.cases.labels, dtype=np.int64) if self.multi_label else self.predicted
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether cases are units of images with several labels, so that each label has a sigmoid of its own."""
+        return self.cases.others is not None
 
     @cached_property
     def correct(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -223,7 +238,8 @@ class Explained:
     @cached_property
     def jitter_kept_prediction(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Where the image with 0.9 times the contrast has the same top-1 class, (N,); one pass with the maps."""
-        return np.asarray(top1(self._making.jittered_scores) == self.predicted)
+        again = predicted_of(self.cases, self._making.jittered_scores, range(len(self.cases)))
+        return np.asarray(again == self.predicted)
 
     def add_maps(
         self,

@@ -55,6 +55,9 @@ class Making:
             return first.classes["top1"]
         if target in first.classes:
             return first.classes[target]
+        others = self.passes.cases.others
+        if target == "top2" and others is not None:
+            return torch.tensor(others)
         if target == "top2":
             return torch.sort(first.scores, dim=1, descending=True, stable=True).indices[:, 1]
         if target == "label":
@@ -85,7 +88,7 @@ class Making:
 
     def _maps_of(self, method: GradientMethod | PerturbationMethod, target: str, swept: Swept) -> Maps:
         key = (method.name, target)
-        label = method.name
+        label = (method.label if isinstance(method, PerturbationMethod) else "") or method.name
         warnings: tuple[str, ...] = ()
         details = {name: value.numpy() for name, value in swept.details[key].items()}
         if isinstance(method, GradientMethod) and method.contrastive:

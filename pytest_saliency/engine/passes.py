@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pytest_saliency.engine.batches import jittered, load_pixels, stream
 from pytest_saliency.engine.cases import Cases
-from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit_sets
+from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit_sets, refuse_contrast
 from pytest_saliency.engine.difference import COMPARED, difference
 from pytest_saliency.engine.further import sweep_activity, sweep_own, sweep_perturbation
 from pytest_saliency.engine.head import classifier_rows
 from pytest_saliency.engine.identity import callable_digest
+from pytest_saliency.engine.installed import version_of
 from pytest_saliency.engine.layers import LayerInfo, observe, resolve_layer
 from pytest_saliency.engine.layout import Layout
 from pytest_saliency.engine.methods.controls import RANDOM_MODEL
@@ -297,13 +297,15 @@ class Passes:
     def _sets(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return what selects the contrast classes of a batch; what does not depend on the image is computed once."""
         contrast = self.runner.subject.contrast
+        refuse_contrast(contrast, self.cases)
         held_out = self._held_out()
+        sigmoid = self.cases.others is not None
 
         @cache
         def table(classes: int) -> Tensor | None:
             return contrast_table(contrast, classes, held_out, self._rows)
 
-        return lambda scores, targets: contrast_sets(contrast, table(scores.shape[1]), scores, targets)
+        return lambda scores, targets: contrast_sets(contrast, table(scores.shape[1]), scores, targets, sigmoid)
 
     def _rows(self) -> Tensor:
         """Return the classifier's rows (C, F)."""
@@ -315,7 +317,7 @@ class Passes:
         return torch.from_numpy(self._beside["rows"])
 
     def _held_out(self) -> tuple[Tensor, Tensor] | None:
-        """Return scores and labels of the held-out cases of the contrast; None where it has none."""
+        """Return scores and labels of the held-out cases of the contrast; None where no scores are needed."""
         held = self.runner.subject.contrast.cases
         if held is None:
             return None
@@ -328,6 +330,8 @@ class Passes:
                 f"contrast '{self.runner.subject.contrast.select}' counts on cases of which {len(both)} are also under"
                 f" test (for one, '{example}'); hold them out."
             )
+        if self.runner.subject.contrast.select == "cooccurrence":
+            return None
         scores = []
         with self.stage("confusion") as cost, self.runner.session():
             for batch in stream(held, self.runner.subject.preprocess, self.size, self.runner.device):
@@ -357,7 +361,10 @@ class Passes:
                 swept, notes = sweep_perturbation(ground, method, targets, counted)
             return swept, {"notes": list(notes)}
 
-        swept, _ = self.remembered.swept(self._parts(draw or "capture", (method,), words, given), make)
+        parts = self._parts(draw or "capture", (method,), words, given)
+        if method.package:
+            parts["package"] = [method.package, version_of(method.package)]
+        swept, _ = self.remembered.swept(parts, make)
         return swept
 
     def own(self, method: OwnMethod, classes: Tensor, draw: str) -> Tensor:
@@ -501,8 +508,3 @@ def _layer_from_dict(found: Mapping[str, Any], runner: Runner) -> LayerInfo:
     reshape = runner.subject.reshape
     layout = Layout(kind, tuple(grid), prefix, reshape if callable(reshape) else None)
     return LayerInfo(found["name"], found["kind"], tuple(found["shape"]), tuple(found["grid"]), layout, 0, 0, 0)
-
-
-def top1(scores: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the class with the highest score of each row, (N,); ties go to the lower index."""
-    return np.asarray(torch.sort(scores, dim=1, descending=True, stable=True).indices[:, 0].numpy())

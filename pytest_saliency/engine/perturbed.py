@@ -141,5 +141,7 @@ def _cases_of(explained: Explained, plan: Plan) -> Cases:
         labels=tuple(cases.labels[index] for index, _ in plan),
         images=tuple(_ChangedImage(held, index, change) for index, change in plan),
         class_names=cases.class_names,
+        others=None if cases.others is None else tuple(cases.others[index] for index, _ in plan),
+        thresholds=None if cases.thresholds is None else tuple(cases.thresholds[index] for index, _ in plan),
         source=f"changed images of {cases.source}",
     )

@@ -42,17 +42,16 @@ class Targets:
         count = scores.shape[1]
         order = torch.sort(scores, dim=1, descending=True, stable=True).indices
         labels = torch.tensor([self.cases.labels[i] for i in indices], device=scores.device)
-        beyond = (labels >= count).nonzero().flatten().tolist()
-        if beyond:
-            case = indices[beyond[0]]
-            raise CasesError(
-                f"case '{self.cases.ids[case]}' has label {self.cases.labels[case]}, but model '{self.subject.name}'"
-                f" has {count} classes (0 .. {count - 1}). Correct the label, or take the model that was trained on"
-                " these classes."
-            )
+        self._known(indices, self.cases.labels, count)
+        declared = self.cases.others
+        if declared is not None:
+            self._known(indices, declared, count)
         made: dict[str, Tensor] = {}
         for word in self.words:
-            if word in ("top1", "top2"):
+            if declared is not None and word in ("top1", "top2"):
+                other = torch.tensor([declared[i] for i in indices], device=scores.device)
+                made[word] = labels if word == "top1" else other
+            elif word in ("top1", "top2"):
                 made[word] = order[:, 0 if word == "top1" else 1]
             elif word == "label":
                 made[word] = labels
@@ -61,6 +60,15 @@ class Targets:
             else:
                 made[word] = torch.full_like(labels, self._index(word, count))
         return made
+
+    def _known(self, indices: Sequence[int], column: Sequence[int], count: int) -> None:
+        case = next((i for i in indices if column[i] >= count), None)
+        if case is not None:
+            raise CasesError(
+                f"case '{self.cases.ids[case]}' has label {column[case]}, but model '{self.subject.name}'"
+                f" has {count} classes (0 .. {count - 1}). Correct the label, or take the model that was trained on"
+                " these classes."
+            )
 
     def _index(self, word: str, count: int) -> int:
         index = int(word)

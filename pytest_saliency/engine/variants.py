@@ -20,8 +20,8 @@ from pytest_saliency.decide.randomness import Stream
 from pytest_saliency.engine.batches import load_pixels
 from pytest_saliency.engine.cases import Cases
 from pytest_saliency.engine.explained import Explained, explain
+from pytest_saliency.engine.multi_label import predicted_of
 from pytest_saliency.engine.outputs import two_sided
-from pytest_saliency.engine.passes import top1
 from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.errors import DeviceError, MethodError, SaliencyError, first_line
@@ -217,7 +217,7 @@ def _compiled(asked: _Asked) -> Otherwise:
             pixels = load_pixels(asked.cases, few, runner.subject.preprocess)
             try:
                 with torch.compiler.set_stance("default"), torch.no_grad():
-                    output = run(runner.model_input(pixels))
+                    output = run(runner.subject.given(runner.model_input(pixels)))
             except Exception as error:
                 if out_of_memory(error) or not _compiles(runner.device):
                     raise NotHereError(f"torch.compile does not work here ({first_line(error)})") from error
@@ -229,7 +229,7 @@ def _compiled(asked: _Asked) -> Otherwise:
     with asked.explained.stage("variant compiled") as cost:
         cost.passes += len(scores)
     found = torch.cat(scores)
-    return Otherwise(None, found, top1(found))
+    return Otherwise(None, found, predicted_of(asked.cases, found, range(len(asked.cases))))
 
 
 def _compiles(device: torch.device) -> bool:

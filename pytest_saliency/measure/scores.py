@@ -32,24 +32,26 @@ def _extreme(classes: Tensor, which: str) -> str:
     return str(int(classes.min() if which == "min" else classes.max()))
 
 
-def log_odds(logits: Tensor, classes: Tensor, binary: bool) -> Tensor:
+def log_odds(logits: Tensor, classes: Tensor, binary: bool, sigmoid: bool = False) -> Tensor:
     """Return the log-odds of each image's class in ``classes`` (N,): (N,) float64, in nats.
 
     Softmax heads: logit minus logsumexp of all other logits, which is log(p / (1 - p)) and never saturates.
     ``binary`` (a one-logit head, ``logits`` = [-z, z]): z for class 1 and -z for class 0.
+    ``sigmoid`` (labels that do not exclude each other): the label's own logit, whatever the others are.
     NaN where an image has a logit that is not finite. Raises ``CasesError`` for shapes or classes that do not fit.
     """
     double, column = _checked(logits, classes, binary)
     own = double.gather(1, column)[:, 0]
-    if not binary:
+    if not (binary or sigmoid):
         own = own - torch.logsumexp(double.scatter(1, column, -torch.inf), dim=1)
     return own.masked_fill(~finite_rows(double), torch.nan)
 
 
-def softmax_probability(logits: Tensor, classes: Tensor, binary: bool) -> Tensor:
+def softmax_probability(logits: Tensor, classes: Tensor, binary: bool, sigmoid: bool = False) -> Tensor:
     """Return the probability of each image's class in ``classes`` (N,): (N,) float64 in [0, 1].
 
-    Softmax over the logits; ``binary`` (``logits`` = [-z, z]): sigmoid of z for class 1 and of -z for class 0.
+    Softmax over the logits; ``binary`` (``logits`` = [-z, z]): sigmoid of z for class 1 and of -z for class 0;
+    ``sigmoid``: that of the label's own logit.
     NaN where an image has a logit that is not finite. Raises ``CasesError`` for shapes or classes that do not fit.
     """
-    return torch.sigmoid(log_odds(logits, classes, binary))
+    return torch.sigmoid(log_odds(logits, classes, binary, sigmoid))

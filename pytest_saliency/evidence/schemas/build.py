@@ -42,6 +42,7 @@ from pytest_saliency.records.record import FORMAT
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 RUN_FORMAT: Schema = {"const": FORMAT}
+AT_LEAST_ONE: Schema = {"type": "integer", "minimum": 1}
 
 
 def identifier(name: str) -> str:
@@ -70,6 +71,7 @@ def _git() -> Schema:
 
 
 def _run() -> Schema:
+    shard = closed({"index": AT_LEAST_ONE, "count": AT_LEAST_ONE, "contracts": table(SHA256)})
     item = closed({"group": TEXT, "name": TEXT, "expected": TEXT, "got": TEXT, "ok": BOOL})
     return closed(
         {
@@ -84,9 +86,10 @@ def _run() -> Schema:
             "git": _git(),
             "root": {"type": "null"},
             "merged": every({"type": "object", "required": ["id", "nodes"]}, minItems=1),
+            "shard": shard,
             "selftest": every(item, minItems=1),
         },
-        optional=("root", "merged", "selftest"),
+        optional=("root", "merged", "selftest", "shard"),
     )
 
 
