@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("images", None, ("failed", "all", "none"), "for which checks pictures are kept (default failed)"),
         ("bundle", "DIR", None, "write an evidence bundle, a new folder in DIR, which pytest-saliency verify checks"),
         ("case-key", "VARIABLE", None, "replace image ids in the bundle by digests keyed with this variable's value"),
+        ("shard", "I/N", None, "run the I-th of N parts of the checks; pytest-saliency merge joins the parts"),
         ("tester", "NAME", None, "who answers for this run (default: git's user.name)"),
         ("waivers", "PATH", None, "the file of accepted failures (default saliency-waivers.yaml, if it is there)"),
         (
@@ -85,6 +86,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_saliency.records.baseline_mode import refuse_wrong_mode
 
         refuse_wrong_mode(config)
+    if config.getoption("saliency_shard") or config.getini("saliency_shard"):
+        from pytest_saliency.shards import shard_for
+
+        shard_for(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ContractFile | None:
@@ -167,10 +172,10 @@ class _Gatherer:
         self._run_report().add(report)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(self._config, "workerinput") or not self._used():
             return
-        if not self._run_report().finish(session, int(exitstatus)) and session.exitstatus == pytest.ExitCode.OK:
+        if not self._run_report().finish(session, int(session.exitstatus)) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

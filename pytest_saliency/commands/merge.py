@@ -41,6 +41,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Assess these waivers anew for the merged run, as of the end of its last run.",
 )
+@click.option("--partial", is_flag=True, help="Merge although shards of a session are missing, and say which.")
 def merge(
     inputs: tuple[Path, ...],
     output: Path,
@@ -49,11 +50,13 @@ def merge(
     pictures: Path,
     root: Path,
     waivers: Path | None,
+    partial: bool,
 ) -> None:
     """Merge the runs INPUTS into one document.
 
     INPUTS are JSON files of runs (pytest --saliency-json) or folders of bundles. Bundles are read, not verified:
-    verify them first. Two runs that decided one check differently are refused.
+    verify them first. Two runs that decided one check differently are refused, and so are shards of one session
+    (pytest --saliency-shard) that are not all there, or not of the same contracts and packages.
     """
     from pytest_saliency.records.runfile import write_run
     from pytest_saliency.records.whole import write_text_whole
@@ -63,7 +66,7 @@ def merge(
     documents = [read_given(path) for path in inputs]
     given = waivers or default_waivers(root)
     with well_formed("the inputs cannot be merged"):
-        merged = merged_of(documents, given)
+        merged = merged_of(documents, given, partial)
     if bundle is not None and merged["waivers"] and given is None:
         raise SaliencyError(
             f"these runs cite waivers, and there is no {root / WAIVERS}, so that no bundle can hold them. Give"
@@ -104,15 +107,15 @@ def default_waivers(root: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def merged_of(documents: list[dict[str, Any]], waivers: Path | None) -> dict[str, Any]:
+def merged_of(documents: list[dict[str, Any]], waivers: Path | None, partial: bool = False) -> dict[str, Any]:
     """Return the merged document, with the waivers assessed as whoever verifies a bundle of it judges them."""
     from pytest_saliency.report.merge import merge as merge_documents
 
-    merged = merge_documents(documents)
+    merged = merge_documents(documents, partial=partial)
     if waivers is None:
         return merged
     from pytest_saliency.evidence.waivers import assess, load_waivers
     from pytest_saliency.report.merge_runs import instant_of
 
     ended = instant_of(merged["run"], "finished")
-    return merge_documents(documents, assess(load_waivers(waivers), merged["records"], ended))
+    return merge_documents(documents, assess(load_waivers(waivers), merged["records"], ended), partial=partial)

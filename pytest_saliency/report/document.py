@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +17,14 @@ from pytest_saliency.records.runfile import run_document
 from pytest_saliency.report.families import families_of
 from pytest_saliency.report.paths import option_path, option_text
 
+if TYPE_CHECKING:
+    from pytest_saliency.shards import Sharding
+
 WAIVERS = "saliency-waivers.yaml"
 NAMED = 5  # changed files that a deviation names
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C
+NOT_REACHED = "declared, but not selected or not reached in this run"
+IN_ANOTHER_SHARD = "declared, but not selected here: it belongs to another shard"
 
 Record = Mapping[str, Any]
 
@@ -33,8 +39,9 @@ def document_of(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the document of the run that ends now, and what kept it from being complete."""
     root, problems = config.rootpath, []
+    sharding = _sharding(config)
     made = run_document(
-        [*records, *not_run(records, root)],
+        [*records, *not_run(records, root, sharding.elsewhere if sharding else ())],
         command=command_of(config.invocation_params.args, root),
         started=started,
         finished=now(),
@@ -42,6 +49,8 @@ def document_of(
         root=root,
         tester=option_text(config, "tester"),
     )
+    if sharding is not None:
+        made["run"]["shard"] = sharding.told()
     for add in (_waivers, _locks, _baselines):
         try:
             add(made, config)
@@ -52,14 +61,26 @@ def document_of(
     return made, problems
 
 
+def _sharding(config: pytest.Config) -> Sharding | None:
+    """Return what dealt the checks out; None where the session is not one of several shards."""
+    if "pytest_saliency.shards" not in sys.modules:
+        return None
+    from pytest_saliency.shards import SHARDING
+
+    return config.stash.get(SHARDING, None)
+
+
 def command_of(args: Iterable[object], root: Path) -> str:
     """Return the command of the run, with paths below ``root`` relative to it: a record names no machine's folders."""
     inside = f"{root}/"
     return shlex.join(["pytest", *(str(arg).replace(inside, "") for arg in args)])
 
 
-def not_run(records: Sequence[Record], root: Path) -> list[dict[str, Any]]:
-    """Return a ``NOT_RUN`` record for every other check of the contracts that ran: left out by -k, -x or a node id."""
+def not_run(records: Sequence[Record], root: Path, elsewhere: Container[str] = ()) -> list[dict[str, Any]]:
+    """Return a ``NOT_RUN`` record for every other check of the contracts that ran: left out by -k, -x or a node id.
+
+    ``elsewhere``: node ids of checks that belong to other shards.
+    """
     from pytest_saliency.contracts.contract import load_contract
     from pytest_saliency.contracts.settings import settings_of
 
@@ -78,7 +99,7 @@ def not_run(records: Sequence[Record], root: Path) -> list[dict[str, Any]]:
         if contract.digest != digest:
             continue
         made += [
-            without_result(setting, "NOT_RUN", "declared, but not selected or not reached in this run")
+            without_result(setting, "NOT_RUN", IN_ANOTHER_SHARD if node in elsewhere else NOT_REACHED)
             for node, setting in settings_of(contract, prefix, file).items()
             if node not in nodes
         ]
@@ -127,6 +148,9 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
         found.append(f"The work tree had uncommitted changes at commit {run['git']['commit'][:12]}{named}.")
     if run["exit_status"] == INTERRUPTED:
         found.append("The run was interrupted.")
+    shard = run.get("shard")
+    if shard and shard["count"] > 1:
+        found.append(f"This run is shard {shard['index']} of {shard['count']}; the checks of the others are not in it.")
     if run["tester"] is None:
         found.append("Nobody is named as tester.")
     for verdict, words in (("ERROR", "could not be decided"), ("NOT_RUN", "did not run")):

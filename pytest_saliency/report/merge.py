@@ -22,6 +22,7 @@ from pytest_saliency.report.merge_runs import (
     name_of,
     parts_of,
 )
+from pytest_saliency.report.merge_shards import check_shards
 
 Record = Mapping[str, Any]
 
@@ -35,15 +36,19 @@ class MergeError(SaliencyError):
     """The runs contradict each other, so that one document cannot speak for both."""
 
 
-def merge(documents: Sequence[Document], waivers: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def merge(
+    documents: Sequence[Document], waivers: Sequence[Mapping[str, Any]] | None = None, *, partial: bool = False
+) -> dict[str, Any]:
     """Return one document for all runs.
 
     A verdict (also ERROR) takes the place of NOT_RUN; the same result in several runs counts once. Where runs differ
     in packages, commit, models or cases, ``deviations`` says so. ``waivers``: assessments made for the merged records,
-    instead of those in the runs.
+    instead of those in the runs. ``partial``: shards of a session may be missing, which ``deviations`` says.
 
     Raises
     ------
+    ShardsError
+        Runs are shards, but not of one session, or not all of them.
     MergeError
         Two runs decided one check differently, or ran two versions of one contract.
     SaliencyError
@@ -52,6 +57,7 @@ def merge(documents: Sequence[Document], waivers: Sequence[Mapping[str, Any]] | 
     if not documents:
         raise MergeError("there is nothing to merge; name the JSON files or bundles of at least one run.")
     parts = distinct(part for document in documents for part in parts_of(document))
+    check_shards(parts, partial)
     if len(parts) == 1 and waivers is None and len({to_json(document) for document in documents}) == 1:
         return dict(documents[0])
     _refuse_two_contracts(documents)

@@ -34,7 +34,10 @@ def parts_of(document: Document) -> list[dict[str, Any]]:
         return [dict(_checked(part)) for part in merged]
     nodes = {str(record.get("node")) for record in document["records"] if record["verdict"] != NOT_RUN}
     keys = ("id", "command", "started", "finished", "exit_status", "platform", "tester", "git", "versions")
-    return [dict(_checked({**{key: run.get(key) for key in keys}, "nodes": sorted(nodes)}))]
+    part = {**{key: run.get(key) for key in keys}, "nodes": sorted(nodes)}
+    if run.get("shard") is not None:
+        part["shard"] = run["shard"]
+    return [dict(_checked(part))]
 
 
 def _checked(part: object) -> Part:
@@ -139,7 +142,10 @@ def _git(parts: Sequence[Part]) -> dict[str, Any] | None:
 
 def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for everything in which the runs are not one run on several machines."""
+    from pytest_saliency.report.merge_shards import missing_shards
+
     found = [f"Nobody is named as tester of {name_of(part)}." for part in parts if not part.get("tester")]
+    found += missing_shards(parts)
     packages = sorted({name for part in parts for name in part.get("versions") or {}})
     for package in packages:
         found += _told(
