@@ -1,4 +1,4 @@
-"""Passes for methods that are not computed from gradients: perturbation methods, and the user's own."""
+"""Passes for methods that are not computed from the capture's gradients: those with passes of their own, the user's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sweep_perturbation(
     ground: Ground, method: PerturbationMethod, targets: Targets, counted: Counted
 ) -> tuple[Swept, tuple[str, ...]]:
     """Compute ``method`` for every target, and what it wants said; call it inside the runner's session."""
-    site = _CountingSite(ground.runner, ground.layer, ground.size)
+    site = _CountingSite(ground.runner, ground.layer, ground.size, draw="" if ground.transform is None else "jitter")
     grid = tuple(ground.layer.grid)
     done = 0
 
@@ -53,6 +53,7 @@ def sweep_perturbation(
                 ground.report(min(start + int(share * len(indices)), len(ground.order)), len(ground.order))
 
         site.progress = progress
+        site.ids = tuple(ground.cases.ids[i] for i in indices)
         found: dict[str, Tensor] = {}
 
         def targets_of(scores: Tensor) -> dict[str, Tensor]:

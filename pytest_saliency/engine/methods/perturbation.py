@@ -1,4 +1,4 @@
-"""Methods that watch what the scores do when something is taken away: they need forward passes of their own."""
+"""Methods that need forward passes of their own, mostly to see what the scores do when something is taken away."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ class Site:
         What the method keeps from one batch of a pass to the next.
     progress
         Told which share of the present batch is done.
+    ids, draw
+        The cases of the present batch, and which repeat this is: empty, or ``jitter``. What a method draws at random
+        for an image hangs on these two alone, so that neither order nor batches change it.
     """
 
     runner: Runner
@@ -43,6 +46,8 @@ class Site:
     notes: dict[str, None] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float], None] = lambda share: None
+    ids: tuple[str, ...] = ()
+    draw: str = ""
 
     def count(self, what: str, images: int) -> None:
         """Add ``images`` that went through the model for ``what``."""
@@ -64,10 +69,13 @@ class PerturbationMethod:
 
     ``compute`` gets the site, a batch of pixels (n, C, *S) after geometry, and a function from scores to the classes
     of all targets; it is called inside the runner's session, batch by batch, for all targets at once. Values are
-    (n, *grid) or (n, P). ``version`` changes whenever its numbers do.
+    (n, *grid) or (n, P). ``version`` changes whenever its numbers do. ``label`` is what its maps are called, if that
+    is more than ``name``: with all defaults. ``package`` computes it, if it is not this one.
     """
 
     name: str
     version: int
     compute: Callable[[Site, Tensor, TargetsOf], Perturbed]
     source: str
+    label: str = ""
+    package: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from pytest_saliency.engine.methods.ablationcam import ablationcam_method
 from pytest_saliency.engine.methods.cam import CAM
@@ -24,10 +24,19 @@ from pytest_saliency.engine.methods.gradcam import GRADCAM
 from pytest_saliency.engine.methods.gradcam_plus_plus import GRADCAM_PLUS_PLUS
 from pytest_saliency.engine.methods.hirescam import HIRESCAM
 from pytest_saliency.engine.methods.layercam import LAYERCAM
-from pytest_saliency.engine.methods.names import GRADIENT_METHODS, METHOD_NAMES, MethodName, parse_method
+from pytest_saliency.engine.methods.names import (
+    CAPTUM_METHODS,
+    GRADIENT_METHODS,
+    METHOD_NAMES,
+    MethodName,
+    parse_method,
+)
 from pytest_saliency.engine.methods.own import OwnMethod, own_method, own_names
 from pytest_saliency.engine.methods.perturbation import PerturbationMethod
+from pytest_saliency.engine.methods.rise import rise_method
+from pytest_saliency.engine.methods.rollout import rollout_method
 from pytest_saliency.engine.methods.scorecam import scorecam_method
+from pytest_saliency.engine.methods.through_captum import captum_method
 from pytest_saliency.engine.methods.xgradcam import XGRADCAM
 from pytest_saliency.errors import MethodError
 
@@ -44,6 +53,9 @@ _WITH_VARIANTS: Mapping[str, Callable[[tuple[str, ...]], Method]] = {
     "case": case_method,
     "scorecam": scorecam_method,
     "ablationcam": ablationcam_method,
+    "rise": rise_method,
+    "rollout": rollout_method,
+    **{base: partial(captum_method, base) for base in CAPTUM_METHODS},
 }
 
 
