@@ -18,7 +18,7 @@ from pytest_saliency.contracts.imports import make_importable
 from pytest_saliency.contracts.place import Place
 from pytest_saliency.contracts.proposal import DRAFTS, FEW, Draft, Proposed, needed, propose, with_usual
 from pytest_saliency.contracts.sources import make_cases, make_subject
-from pytest_saliency.contracts.weights import WeightsError
+from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
 

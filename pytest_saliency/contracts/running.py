@@ -14,7 +14,7 @@ from pytest_saliency.checks.registry import KINDS, Kind
 from pytest_saliency.contracts.imports import resolve
 from pytest_saliency.contracts.place import Place
 from pytest_saliency.contracts.sources import make_cases, make_subject, needs_class_names
-from pytest_saliency.contracts.weights import WeightsError
+from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.engine.methods.own import is_path
 from pytest_saliency.errors import MethodError, SaliencyError, SubjectError
 

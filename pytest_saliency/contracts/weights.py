@@ -6,25 +6,21 @@ A pickle can run any code when it is loaded, so ``torch.load`` is only ever call
 from __future__ import annotations
 
 import pickle
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_saliency.errors import SubjectError, first_line
+from pytest_saliency.contracts.states import COUNTER, LISTED, Adapt, State, WeightsError, find_state
+from pytest_saliency.errors import first_line
 from pytest_saliency.records.hashing import sha256_of_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-NESTS = ("state_dict", "model_state_dict", "model", "net", "weights")
-PREFIXES = ("module.", "model.", "_orig_mod.")
-LISTED = 3  # keys named in an error
 CUT_SHORT = "it may be cut short, a Git LFS pointer, or a web page saved under this name. Fetch it anew."
-
-
-class WeightsError(SubjectError):
-    """The declared weights are not there, not readable without running code, or not those of the model."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +31,49 @@ class Loaded:
     adaptations: tuple[str, ...]
 
 
-def load_weights(model: nn.Module, path: Path, name: str, expected_sha256: str | None = None) -> Loaded:
+def load_weights(
+    model: nn.Module,
+    path: Path,
+    name: str,
+    expected_sha256: str | None = None,
+    state: str | None = None,
+    adapt: tuple[str, Adapt] | None = None,
+) -> Loaded:
     """Load the file at ``path`` into ``model``; every parameter and buffer must be there, and nothing else.
 
-    ``name`` is the subject's name in errors. A checkpoint may hold its state under one of ``NESTS``, and all keys
-    may begin with one of ``PREFIXES``.
+    ``name`` is the subject's name in errors. A checkpoint may hold its state under an entry, behind a prefix and beside
+    other things; ``state`` says which, where it holds several. ``adapt`` is tried where keys do not fit; see
+    :func:`~pytest_saliency.contracts.states.find_state`.
 
     Raises
     ------
     WeightsError
-        No such file, another digest than declared, a pickle with code or other objects in it, another format, or
-        weights of another architecture.
+        No such file, another digest than declared, a pickle with code or other objects in it, another format, several
+        states, or weights of another architecture.
+    """
+    digest = checked_sha256(path, name, expected_sha256)
+    own = model.state_dict()
+    found = find_state(_read(path, name), own.keys(), state, f"weights of model '{name}': {path}", adapt)
+    found = _with_counters(found, own)
+    _refuse_mismatch(own, found.tensors, path, name)
+    made: Any = OrderedDict(found.tensors)
+    made._metadata = found.metadata or getattr(own, "_metadata", None)
+    try:
+        model.load_state_dict(made)
+    except Exception as error:  # a module's own way to load
+        raise WeightsError(
+            f"weights of model '{name}': the model does not take {path}: {first_line(error)}."
+        ) from error
+    return Loaded(digest, found.said)
+
+
+def checked_sha256(path: Path, name: str, expected: str | None) -> str:
+    """Return the SHA-256 of the weights file at ``path``.
+
+    Raises
+    ------
+    WeightsError
+        It is not there, cannot be read, or has another digest than the contract says.
     """
     if not path.is_file():
         raise WeightsError(
@@ -55,15 +83,12 @@ def load_weights(model: nn.Module, path: Path, name: str, expected_sha256: str |
         digest = sha256_of_file(path)
     except OSError as error:
         raise WeightsError(f"weights of model '{name}' cannot be read: {error}.") from error
-    if expected_sha256 is not None and digest != expected_sha256:
+    if expected is not None and digest != expected:
         raise WeightsError(
             f"weights of model '{name}' are not the declared ones: {path} has sha256 {digest}, the contract says"
-            f" {expected_sha256}. Put the declared file there, or change 'sha256' in a reviewed commit."
+            f" {expected}. Put the declared file there, or change 'sha256' in a reviewed commit."
         )
-    state, adaptations = _fit(_read(path, name), set(model.state_dict()), path, name)
-    _refuse_mismatch(model.state_dict(), state, path, name)
-    model.load_state_dict(state)
-    return Loaded(digest, adaptations)
+    return digest
 
 
 def _read(path: Path, name: str) -> object:
@@ -81,11 +106,15 @@ def _read(path: Path, name: str) -> object:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        holds = f"it holds an object of type {found[1]}" if found else "a whole model, or objects of other classes"
         raise WeightsError(
-            f"weights of model '{name}' are refused: {path} is a pickle that is more than tensors (a whole model, or"
-            " objects of other classes), and reading it could run any code. Save the state instead:"
+            f"weights of model '{name}' are refused: {path} is a pickle that is more than tensors ({holds}), and"
+            " reading it could run any code. Save the state alone, where you trust the file:"
+            " torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pt'); or in training"
             " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
         ) from None
     except Exception:  # torch raises a dozen types for files that are not checkpoints, few of them telling
@@ -95,34 +124,33 @@ def _read(path: Path, name: str) -> object:
         ) from None
 
 
-def _fit(read: object, wanted: set[str], path: Path, name: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the state in what was read, with a common prefix removed if that is what keeps it from fitting."""
-    from torch import Tensor
+def _harmless() -> list[Any]:
+    """Return what training loops put beside the weights and what runs nothing when it is made anew.
 
-    adaptations: list[str] = []
-    state: Any = read
-    for _ in range(2):  # as Lightning and timm nest them; deeper is not a checkpoint
-        if not isinstance(state, Mapping) or any(isinstance(value, Tensor) for value in state.values()):
-            break
-        nest = next((key for key in NESTS if isinstance(state.get(key), Mapping)), None)
-        if nest is None:
-            break
-        state = state[nest]
-        adaptations.append(f"under '{nest}'")
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(
-            f"weights of model '{name}': {path} does not hold a state dict (names with tensors), nor one under"
-            f" {', '.join(NESTS)}; it holds {_what(read)}."
-            " Save model.state_dict()."
-        )
-    found = {str(key): value for key, value in state.items()}
-    for _ in PREFIXES:
-        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in found)), None)
-        if prefix is None or set(found) <= wanted:
-            break
-        found = {key.removeprefix(prefix): value for key, value in found.items()}
-        adaptations.append(f"prefix '{prefix}' removed")
-    return found, tuple(adaptations)
+    The options of the command line (timm), paths and NumPy's numbers. Paths are known by two names, since Python 3.13
+    moved them.
+    """
+    import argparse
+    import pathlib
+
+    import numpy as np
+
+    paths = [pathlib.PosixPath, pathlib.PurePosixPath, pathlib.PurePath]
+    named: list[Any] = [(one, f"{module}.{one.__name__}") for one in paths for module in ("pathlib", "pathlib._local")]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    named += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    numbers = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")]
+    return [argparse.Namespace, np.dtype, *numbers, *named]
+
+
+def _with_counters(found: State, own: Mapping[str, Tensor]) -> State:
+    """Return ``found`` with counters of training steps that an older file lacks, if that is all it lacks."""
+    missing = own.keys() - found.tensors.keys()
+    if not missing or not all(key.endswith(COUNTER) for key in missing):
+        return found
+    filled = {key: found.tensors.get(key, value) for key, value in own.items()}
+    rest = {key: value for key, value in found.tensors.items() if key not in own}
+    return State({**filled, **rest}, (*found.said, f"without {COUNTER}"), found.metadata)
 
 
 def _refuse_mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str) -> None:
@@ -147,10 +175,3 @@ def _refuse_mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], 
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
-
-
-def _what(read: object) -> str:
-    if isinstance(read, Mapping):
-        keys = [str(key) for key in read]
-        return f"a mapping with the keys {', '.join(keys[:LISTED])}" if keys else "an empty mapping"
-    return f"a {type(read).__name__}"

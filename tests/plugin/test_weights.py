@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pytest_saliency.contracts.weights import WeightsError, load_weights
+from pytest_saliency.contracts.states import WeightsError
+from pytest_saliency.contracts.weights import load_weights
 
 
 class Whatever:
@@ -78,8 +81,74 @@ def test_a_prefix_that_belongs_to_the_model_stays(tmp_path: Path, trained: nn.Mo
 
 def test_a_whole_pickled_model_is_refused_unread(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
     torch.save({"state_dict": trained.state_dict(), "extra": Whatever()}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"'ft' are refused: .*w\.pt is a pickle .* could run any code"):
+    with pytest.raises(WeightsError, match=r"'ft' are refused: .*w\.pt is a pickle .*Whatever.* could run any code"):
         load_weights(fresh, tmp_path / "w.pt", "ft")
+
+
+def test_what_training_loops_keep_beside_the_weights_is_no_code(
+    tmp_path: Path, trained: nn.Module, fresh: nn.Module
+) -> None:
+    beside = {
+        "args": argparse.Namespace(lr=0.1, data=Path("data")),
+        "best": np.float64(0.9),
+        "epoch": np.int64(3),
+        "optimizer": torch.optim.AdamW(trained.parameters()).state_dict(),
+    }
+    torch.save({"state_dict": trained.state_dict(), **beside}, tmp_path / "w.pth.tar")
+    assert load_weights(fresh, tmp_path / "w.pth.tar", "ft").adaptations == ("under 'state_dict'",)
+    assert same(trained, fresh)
+
+
+def test_an_average_beside_the_weights_has_to_be_chosen(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    average = {key: value * 2 for key, value in trained.state_dict().items()}
+    torch.save({"state_dict": trained.state_dict(), "state_dict_ema": average}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"holds two sets .* Write 'state: state_dict' or 'state: state_dict_ema'"):
+        load_weights(fresh, tmp_path / "w.pt", "ft")
+    assert load_weights(fresh, tmp_path / "w.pt", "ft", state="state_dict").adaptations == ("under 'state_dict'",)
+    assert same(trained, fresh)
+    load_weights(fresh, tmp_path / "w.pt", "ft", state="state_dict_ema")
+    assert all(torch.equal(fresh.state_dict()[key], value) for key, value in average.items())
+    torch.save({"epoch": 3, "state_dict_ema": average}, tmp_path / "alone.pt")
+    assert load_weights(fresh, tmp_path / "alone.pt", "ft").adaptations == ("under 'state_dict_ema'",)
+
+
+def test_a_model_beside_a_loss_and_metrics(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    for prefix in ("model.", "net.", "backbone.", "a.name.of.my.own."):
+        others = {"loss.weight": torch.ones(3), "train_acc.tp": torch.zeros(3)}
+        torch.save({"state_dict": {**prefixed(trained, prefix), **others}}, tmp_path / "w.ckpt")
+        found = load_weights(fresh, tmp_path / "w.ckpt", "ft").adaptations
+        assert found == (
+            "under 'state_dict'",
+            f"prefix '{prefix}' removed",
+            "left out: loss.weight, train_acc.tp",
+        )
+        assert same(trained, fresh)
+
+
+def test_a_teacher_and_a_student_have_to_be_told_apart(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    teacher = {key: torch.zeros_like(value) for key, value in prefixed(trained, "teacher.").items()}
+    torch.save({"state_dict": {**prefixed(trained, "student."), **teacher}}, tmp_path / "w.ckpt")
+    with pytest.raises(WeightsError, match=r"2 times, under 'student' and 'teacher'.* Write 'state: student'"):
+        load_weights(fresh, tmp_path / "w.ckpt", "ft")
+    found = load_weights(fresh, tmp_path / "w.ckpt", "ft", state="student")
+    assert found.adaptations == ("under 'state_dict'", "prefix 'student.' removed")
+    assert same(trained, fresh)
+    with pytest.raises(WeightsError, match=r"no entry 'pupil'.* begin with student, teacher"):
+        load_weights(fresh, tmp_path / "w.ckpt", "ft", state="pupil")
+
+
+def test_counters_that_older_files_lack(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    state = {key: value for key, value in trained.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pt")
+    assert load_weights(fresh, tmp_path / "w.pt", "ft").adaptations == ("without num_batches_tracked",)
+    assert same(trained, fresh)
+
+
+def test_keys_that_a_package_has_renamed(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
+    torch.save({f"old{key}": value for key, value in trained.state_dict().items()}, tmp_path / "w.pt")
+    adapt = ("old names", lambda state: {key.removeprefix("old"): value for key, value in state.items()})
+    assert load_weights(fresh, tmp_path / "w.pt", "ft", adapt=adapt).adaptations == ("old names",)
+    assert same(trained, fresh)
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
