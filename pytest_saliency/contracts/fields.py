@@ -108,5 +108,9 @@ Sizes = Annotated[
     Positive | Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)],
     else_says("must be a positive whole number, or a list of two (three for volumes)"),
 ]
+Cells = Annotated[
+    int | str | Annotated[tuple[int | str, ...], Field(min_length=1)],
+    else_says("must be text or a whole number, or a list of them"),
+]
 ClassRef = Annotated[int | str, else_says("must be a class name or a class index")]
 Day = Annotated[date, BeforeValidator(_as_date, json_schema_input_type=date)]

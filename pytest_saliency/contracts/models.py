@@ -21,6 +21,7 @@ from pydantic import (
 from pytest_saliency.checks.parameters import Level, Share
 from pytest_saliency.contracts.fields import (
     Attribute,
+    Cells,
     ClassRef,
     Day,
     Identifier,
@@ -40,7 +41,9 @@ from pytest_saliency.contracts.loader import shown
 from pytest_saliency.contracts.problems import got, says
 
 MODEL_SOURCES = ("torchvision", "timm", "huggingface", "exported", "python", "fixture")
-CASES_SOURCES = ("imagefolder", "npz", "csv", "fixture", "python")
+CASES_SOURCES = ("imagefolder", "npz", "csv", "huggingface", "fixture", "python")
+OF_FILES = ("imagefolder", "csv", "huggingface")
+"""Sources of cases whose images are files, or contents of files."""
 SHIPPING = ("torchvision", "timm")
 """Sources whose package ships weights under names."""
 SHIPPED = "weights"
@@ -68,9 +71,22 @@ class Preprocess(Spec):
         default=None, description="divided by afterwards, one a channel"
     )
     channels: Annotated[Literal[1, 3], Field(description="channels the model takes")] | None = None
+    python: Attribute | None = Field(
+        default=None,
+        description="instead of the others (channels aside): module:function that returns a transform of a batch of"
+        " pixels (N, C, H, W) in [0, 1], such as a torchvision v2 Compose, or module:object that is one",
+    )
+    args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the 'python' function")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        others = [
+            key for key in ("resize", "interpolation", "center_crop", "mean", "std") if getattr(self, key) is not None
+        ]
+        if self.python is not None and others:
+            raise says(f"has 'python', which does everything, and {' and '.join(others)} too; say it in one place")
+        if self.args is not None and self.python is None:
+            raise says("has 'args' but no 'python' function that would take them")
         if (self.mean is None) != (self.std is None):
             raise says("needs both 'mean' and 'std', or neither")
         if self.mean is not None and self.std is not None:
@@ -110,12 +126,51 @@ class Columns(Spec):
 
     image: Text = Field(default="image", description="path of the image, relative to the CSV file")
     label: Text = Field(default="label", description="class name or class index")
+    labels: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(unique)] | None = Field(
+        default=None,
+        description="instead of 'label', where images have several: one column a label, with 1 where it is present and"
+        " 0 where it is absent; the columns' names are the labels'",
+    )
     id: Text = Field(default="id", description="name of the case; the path of the image where there is no such column")
     group: Text = Field(default="group", description="subgroup, where there is such a column")
     cluster: Text = Field(default="cluster", description="patient or other cluster, where there is such a column")
     mask: Text | None = Field(
         default=None, description="path of the image's mask, relative to the CSV file; only where this names the column"
     )
+
+
+class Dicom(Spec):
+    """How DICOM files become pixels in [0, 1], where they are not to be believed themselves."""
+
+    window: Annotated[
+        Literal["file", "full"] | tuple[float, Annotated[float, Field(gt=0.0)]],
+        else_says("must be file, full, or [center, width] with a width above 0"),
+    ] = Field(
+        default="file",
+        description="values that are spread from black to white: as each file says, all that could be stored, or"
+        " [center, width] in the unit of the rescaled values, such as Hounsfield units",
+    )
+    function: Literal["linear", "linear_exact", "sigmoid"] | None = Field(
+        default=None, description="VOI LUT function of a declared [center, width]; linear where nothing is said"
+    )
+    cluster: Literal["PatientID", "StudyInstanceUID", "SeriesInstanceUID"] | None = Field(
+        default=None, description="entry of the files that tells clusters apart; only the start of its SHA-256 is kept"
+    )
+
+    @model_validator(mode="after")
+    def _function_of_a_window(self) -> Self:
+        if self.function is not None and isinstance(self.window, str):
+            raise says("has 'function' but no window [center, width] that would use it")
+        if not isinstance(self.window, str) and self.window[1] < 1.0 and self.function in (None, "linear"):
+            raise says("has a window narrower than 1, which 'function: linear' does not allow; use linear_exact")
+        return self
+
+
+Pairs = Annotated[dict[str | int, ClassRef], Field(min_length=1)]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+Thresholds = Annotated[
+    Probability | dict[str | int, Probability], else_says("must be a probability between 0 and 1, or one a label")
+]
 
 
 class CasesSpec(Spec):
@@ -126,10 +181,13 @@ class CasesSpec(Spec):
     imagefolder: LocalPath | None = Field(default=None, description="folder with one folder of images a class")
     npz: LocalPath | None = Field(
         default=None,
-        description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) and, if wanted, ids (N,) and masks"
-        " (N, H, W) of 0 and 1",
+        description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) or (N, L) of 0 and 1 and, if wanted,"
+        " ids (N,) and masks (N, H, W) of 0 and 1",
     )
     csv: LocalPath | None = Field(default=None, description="CSV file with one image a row")
+    huggingface: LocalPath | None = Field(
+        default=None, description="folder of a Hugging Face dataset: saved by save_to_disk, or with Parquet files"
+    )
     fixture: Identifier | None = Field(default=None, description="name of a pytest fixture that returns Cases")
     python: Attribute | None = Field(default=None, description="module:function of this repository that returns Cases")
     args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the 'python' function")
@@ -138,9 +196,48 @@ class CasesSpec(Spec):
         description="folder with a mask for every image of 'imagefolder', under the image's own relative path; what is"
         " not black is inside",
     )
-    columns: Columns | None = Field(default=None, description="column names of the 'csv' file, where they differ")
+    columns: Columns | None = Field(
+        default=None, description="column names of 'csv' or 'huggingface', where they differ"
+    )
+    root: LocalPath | None = Field(
+        default=None, description="folder that the paths in the 'csv' file start at; its own folder without it"
+    )
+    where: dict[str, Cells] | None = Field(
+        default=None, description="rows of 'csv' or 'huggingface' to take: column, and the value or values it may have"
+    )
+    split: Text | None = Field(default=None, description="which split of 'huggingface' to take")
+    white: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None,
+        description="stored value of image files that counts as white, such as 4095 for 12 bits; the largest of each"
+        " file's type without it",
+    )
+    volume: bool | None = Field(
+        default=None, description="true: the pages or frames of a file are the slices of a volume (C, D, H, W)"
+    )
+    dicom: Dicom | None = Field(default=None, description="how DICOM files are read")
     classes: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(unique)] | None = Field(
         default=None, description="class names in the order of the model's outputs"
+    )
+    pairs: Pairs | None = Field(
+        default=None,
+        description="where images have several labels: each label to look at, with the one it is held against",
+    )
+    threshold: Thresholds | None = Field(
+        default=None,
+        description="with 'pairs': the probability above which a label counts as found, one number or one a label; 0.5"
+        " without it",
+    )
+    separator: Text | None = Field(
+        default=None, description="what stands between the labels in one cell of 'csv', such as |"
+    )
+    no_label: Text | None = Field(
+        default=None, description="with 'separator': the word in a cell that says that there is no label"
+    )
+    uncertain: Literal["absent", "present", "skip"] | None = Field(
+        default=None, description="how a label of -1 counts; skip: no unit with it"
+    )
+    blank: Literal["absent", "skip"] | None = Field(
+        default=None, description="how a label that is left blank (npz: NaN) counts; skip: no unit with it"
     )
     sample: Sample | None = Field(default=None, description="look at a draw of the images only")
 
@@ -153,23 +250,58 @@ class CasesSpec(Spec):
     def _one_source(self) -> Self:
         _exactly_one(self, CASES_SOURCES)
         _only_with(self, "args", ("python",))
-        _only_with(self, "columns", ("csv",))
+        _only_with(self, "columns", ("csv", "huggingface"))
+        _only_with(self, "where", ("csv", "huggingface"))
+        _only_with(self, "root", ("csv",))
+        _only_with(self, "split", ("huggingface",))
+        for key in ("white", "volume", "dicom"):
+            _only_with(self, key, OF_FILES)
         _only_with(self, "masks", ("imagefolder",))
+        return self
+
+    @model_validator(mode="after")
+    def _label_sets(self) -> Self:
+        for key in ("pairs", "threshold", "uncertain", "blank"):
+            _only_with(self, key, ("csv", "npz"))
+        for key in ("separator", "no_label"):
+            _only_with(self, key, ("csv",))
+        columns = self.columns.labels if self.columns else None
+        if self.no_label is not None and self.separator is None:
+            raise says("has 'no_label' but no 'separator'; they belong together")
+        if columns is not None and self.separator is not None:
+            raise says("has both 'separator' and 'columns.labels'; labels are in one cell or in a column each")
+        if self.separator is not None and (self.uncertain is not None or self.blank is not None):
+            raise says("'uncertain' and 'blank' are about a column a label ('columns.labels'), not about 'separator'")
+        if self.pairs is not None and self.csv is not None and columns is None and self.separator is None:
+            raise says(
+                "has 'pairs', but nothing says how a row lists several labels; add 'separator' (as '|') or"
+                " 'columns: {labels: [...]}'"
+            )
+        known = self.classes or columns
+        for word, other in (self.pairs or {}).items():
+            if word == other:
+                raise says(f"'pairs' holds '{shown(word)}' against itself")
+            for name in (word, other):
+                if isinstance(name, str) and known is not None and name not in known:
+                    raise says(f"'pairs' names '{shown(name)}', which is not one of the labels ({', '.join(known)})")
         return self
 
 
 class Contrast(Spec):
     """The classes whose shared direction CASE removes."""
 
-    select: Literal["logits", "confusion", "explicit", "similar_weights", "soft"] = Field(
+    select: Literal["logits", "confusion", "cooccurrence", "explicit", "similar_weights", "soft"] = Field(
         default="logits",
         description=(
-            "next-highest logits of the image; classes confused on held-out cases; as written; classes whose rows in"
-            " the last layer are most alike; or next-highest logits weighted by softmax (with cases: by confusions)"
+            "next-highest logits of the image; classes confused on held-out cases; labels present together in held-out"
+            " cases; as written; classes whose rows in the last layer are most alike; or next-highest logits weighted"
+            " by softmax (with cases: by confusions)"
         ),
     )
     k: Positive = Field(default=3, description="how many classes")
-    cases: CasesSpec | None = Field(default=None, description="held-out images, for 'confusion' and 'soft'")
+    cases: CasesSpec | None = Field(
+        default=None, description="held-out images, for 'confusion', 'cooccurrence' and 'soft'"
+    )
     classes: dict[str | int, Annotated[tuple[ClassRef, ...], Field(min_length=1), AfterValidator(unique)]] | None = (
         Field(default=None, description="for 'explicit': each class with the classes to hold it against")
     )
@@ -181,10 +313,19 @@ class Contrast(Spec):
                 "'select: confusion' needs held-out 'cases' to count confusions on; declare them here, or use"
                 " 'select: logits' (needs no data) or 'select: explicit' with 'classes'"
             )
+        if self.select == "cooccurrence" and self.cases is None:
+            raise says(
+                "'select: cooccurrence' needs held-out 'cases' whose images have several labels, to count which are"
+                " present together; declare them here, or use 'select: logits' (needs no data) or 'select: explicit'"
+                " with 'classes'"
+            )
         if self.select == "explicit" and self.classes is None:
             raise says("'select: explicit' needs 'classes', such as {cat: [dog, fox]}")
-        if self.select not in ("confusion", "soft") and self.cases is not None:
-            raise says(f"'cases' belongs to 'select: confusion' and 'select: soft', not to 'select: {self.select}'")
+        if self.select not in ("confusion", "cooccurrence", "soft") and self.cases is not None:
+            raise says(
+                f"'cases' belongs to 'select: confusion', 'select: cooccurrence' and 'select: soft', not to 'select:"
+                f" {self.select}'"
+            )
         if self.select != "explicit" and self.classes is not None:
             raise says(f"'classes' belongs to 'select: explicit', not to 'select: {self.select}'")
         if self.select == "explicit" and "k" in self.model_fields_set:

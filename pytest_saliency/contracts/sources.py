@@ -83,7 +83,7 @@ def needs_class_names(spec: ModelSpec) -> bool:
 def _contrast(spec: Contrast, place: Place, class_names: Sequence[str] | None) -> dict[str, Any]:
     made: dict[str, Any] = {"select": spec.select}
     if spec.cases is not None:
-        made["cases"] = make_cases(spec.cases, place)
+        made["cases"] = make_cases(_held_out(spec), place)
     if spec.classes is None:
         return {**made, "k": spec.k}
     names = {name: index for index, name in enumerate(class_names or ())}
@@ -99,6 +99,14 @@ def _contrast(spec: Contrast, place: Place, class_names: Sequence[str] | None) -
         return names[word]
 
     return {**made, "classes": {index(u): tuple(index(v) for v in others) for u, others in spec.classes.items()}}
+
+
+def _held_out(spec: Contrast) -> CasesSpec:
+    """Return the held-out cases of a contrast; label sets that are only counted on need no pairs."""
+    assert spec.cases is not None
+    if spec.select == "cooccurrence" and spec.cases.source[0] in ("csv", "npz"):
+        return spec.cases.model_copy(update={"pairs": {}})
+    return spec.cases
 
 
 def make_cases(spec: CasesSpec, place: Place) -> Cases:

@@ -376,7 +376,7 @@ class Cases:
 
 def _without_pairs(cases: Cases, how: LabelReading) -> Cases:
     """Return ``cases``, which have one label each, unless something was said that belongs to label sets."""
-    if how != LabelReading():
+    if how.pairs or replace(how, pairs=None) != LabelReading():
         raise CasesError(
             f"pairs, threshold, uncertain and blank belong to labels (N, L) of 0 and 1, but {cases.source} has one"
             " label an image; leave them out, or give a column a label."

@@ -32,6 +32,7 @@ CASES = {"fixture": "held_out"}
         {"select": "soft"},
         {"select": "soft", "k": 1},
         {"select": "soft", "cases": CASES},
+        {"select": "cooccurrence", "k": 2, "cases": CASES},
     ],
 )
 def test_what_may_be_declared(declared: dict[str, Any]) -> None:
@@ -45,8 +46,9 @@ def test_what_may_be_declared(declared: dict[str, Any]) -> None:
     ("declared", "sentence"),
     [
         ({"select": "confusion"}, "needs held-out 'cases'"),
+        ({"select": "cooccurrence"}, "needs held-out 'cases' whose images have several labels"),
         ({"select": "explicit"}, "needs 'classes'"),
-        ({"select": "logits", "cases": CASES}, "'select: confusion' and 'select: soft', not to 'select: logits'"),
+        ({"select": "logits", "cases": CASES}, "'select: cooccurrence' and 'select: soft', not to 'select: logits'"),
         ({"select": "similar_weights", "cases": CASES}, "'select: soft', not to 'select: similar_weights'"),
         ({"select": "similar_weights", "classes": {0: [1]}}, "'select: explicit', not to 'select: similar_weights'"),
         ({"select": "soft", "classes": {0: [1]}}, "'select: explicit', not to 'select: soft'"),
@@ -69,7 +71,7 @@ def test_contracts_and_engine_know_the_same_selections() -> None:
         for extra in ({}, {"cases": CASES}, {"classes": {0: (1,)}}):
             declared = {"select": select, **extra}
             assert _taken(Section.model_validate, declared) == _taken(Contrast.of, declared), declared
-    assert COUNTED == ("confusion", "soft")
+    assert COUNTED == ("confusion", "cooccurrence", "soft")
 
 
 def _taken(make: Any, declared: dict[str, Any]) -> bool:

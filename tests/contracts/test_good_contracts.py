@@ -38,6 +38,7 @@ NAMES = {
         "none",
     ],
     "all-keys": ["on", "drift"],
+    "multi-label": ["sensitive", "column-a-label", "arrays"],
     "model-sources": ["a"],
 }
 

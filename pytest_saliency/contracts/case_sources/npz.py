@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.contracts.label_sets import label_reading
 from pytest_saliency.errors import CasesError, first_line
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     CasesError
         No such file, no archive, arrays that are missing or hold objects.
     """
-    return _npz(place.path(value), spec.classes, value)
+    return _npz(place.path(value), spec.classes, value, label_reading(spec))
 
 
-def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
+def _npz(path: Path, classes: Sequence[str] | None, source: str, of_labels: Mapping[str, Any]) -> Cases:
     import zipfile
     import zlib
 
@@ -68,4 +69,5 @@ def _npz(path: Path, classes: Sequence[str] | None, source: str) -> Cases:
         masks=arrays.get("masks"),
         class_names=classes,
         source=source,
+        **of_labels,
     )
