@@ -12,7 +12,7 @@ from pytest_saliency.contracts.loader import shown
 from pytest_saliency.contracts.models import MODEL_SOURCES, names_shipped
 from pytest_saliency.errors import Problem
 
-_FOLDERS = ("imagefolder", "masks", "huggingface")
+_FOLDERS = ("imagefolder", "masks", "huggingface", "root")
 _FILES = ("npz", "csv")
 
 

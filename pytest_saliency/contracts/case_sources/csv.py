@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-import difflib
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.contracts.case_sources.files import file_reading, with_clusters
+from pytest_saliency.contracts.case_sources.tables import Table, label_columns
+from pytest_saliency.contracts.label_sets import label_reading, label_sets, lists_labels
 from pytest_saliency.errors import CasesError, first_line
 
 if TYPE_CHECKING:
@@ -15,97 +18,124 @@ if TYPE_CHECKING:
     from pytest_saliency.contracts.place import Place
     from pytest_saliency.engine.cases import Cases
 
+DELIMITERS = (",", ";", "\t")
+
 
 def make(value: str, spec: CasesSpec, place: Place) -> Cases:
-    """Return the images of the file; their paths are relative to it.
+    """Return the images of the file; their paths are relative to it, or to ``root``.
 
     Raises
     ------
     CasesError
-        No such file, columns or cells that are missing, labels that are no classes.
+        No such file, columns or cells that are missing, labels that are no classes, no images where they should be.
     """
-    return _csv(place.path(value), spec.columns, spec.classes, value)
-
-
-def _csv(path: Path, columns: Columns | None, classes: Sequence[str] | None, source: str) -> Cases:
     from pytest_saliency.contracts.models import Columns
     from pytest_saliency.engine.cases import Cases
 
-    names = columns or Columns()
+    path, columns = place.path(value), spec.columns or Columns()
+    table = read_table(path, columns)
+    table.require(columns)
+    table = table.where(spec.where)
+    table.filled(columns)
+    labels: Any
+    class_names: Sequence[str] | None
+    if lists_labels(spec):
+        labels, class_names = label_sets(table, columns, spec)
+    else:
+        labels, class_names = table.labels(columns.label, spec.classes)
+    root = path.parent if spec.root is None else place.path(spec.root)
+    images = [_local(text, root) for text in table.column(columns.image)]
+    masks = None if columns.mask is None else table.optional(columns.mask)
+    made = Cases.from_files(
+        images,
+        labels,
+        ids=table.optional(columns.id) or _names(images, root),
+        groups=table.optional(columns.group),
+        clusters=table.optional(columns.cluster),
+        masks=None if masks is None else [_local(text, root) for text in masks],
+        class_names=class_names,
+        root=root,
+        source=value,
+        read_as=file_reading(spec),
+        **label_reading(spec),
+    )
+    _look_for(images, root, path)
+    return with_clusters(made, spec)
+
+
+def read_table(path: Path, columns: Columns) -> Table:
+    """Return the rows of a file whose cells are separated by commas, semicolons or tabs, whichever fits its header.
+
+    Raises
+    ------
+    CasesError
+        The file is not there, is no text in UTF-8, or names a column twice.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval=None)
-            header = list(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader]
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CasesError(f"cases in {path} cannot be read: it is not UTF-8; save it as UTF-8.") from error
-    except (OSError, csv.Error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
         raise CasesError(f"cases in {path} cannot be read: {reason}. Check the path and the file.") from error
-    for column in (names.image, names.label, *_declared(columns)):
-        if column not in header:
-            raise CasesError(
-                f"{path} has no column '{column}'; it has {', '.join(header) or 'no header'}. Map it in 'columns'."
-            )
-    if not rows:
-        raise CasesError(f"there are no cases in {path}; a check over nothing would prove nothing.")
-    for line, row in rows:
-        if any(row[column] in (None, "") for column in (names.image, names.label)):
-            raise CasesError(f"{path}:{line}: a row needs '{names.image}' and '{names.label}'.")
-
-    def optional(name: str) -> list[str] | None:
-        if name not in header:
-            return None
-        for line, row in rows:
-            if row[name] in (None, ""):
-                raise CasesError(f"{path}:{line}: column '{name}' is empty; every row needs one, or none.")
-        return [row[name] for _, row in rows]
-
-    words = [(line, row[names.label].strip()) for line, row in rows]
-    labels, class_names = _labels(path, words, classes)
-    return Cases.from_files(
-        [row[names.image] for _, row in rows],
-        labels,
-        ids=optional(names.id),
-        groups=optional(names.group),
-        clusters=optional(names.cluster),
-        masks=None if names.mask is None else optional(names.mask),
-        class_names=class_names,
-        root=path.parent,
-        source=source,
+    head = text.split("\n", 1)[0].rstrip("\r")
+    wanted = {columns.image, *label_columns(columns)}
+    fits = {mark: len(wanted & set(_cells(head, mark))) for mark in DELIMITERS}
+    mark = max(DELIMITERS, key=lambda one: fits[one])
+    try:
+        reader = csv.reader(text.splitlines(keepends=True), delimiter=mark)
+        header = [name.strip() for name in next(reader, [])]
+        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise CasesError(
+            f"cases in {path} cannot be read: {first_line(error)}. Check the path and the file."
+        ) from error
+    named = {columns.image, *label_columns(columns), columns.id, columns.group, columns.cluster, columns.mask}
+    for name in header:
+        if name in named and header.count(name) > 1:
+            raise CasesError(f"{path} has {header.count(name)} columns '{name}'; name one of them otherwise.")
+    padded = [(line, [*cells, *[""] * (len(header) - len(cells))]) for line, cells in rows]
+    return Table(
+        str(path),
+        tuple(header),
+        tuple((f"{path}:{line}", dict(zip(header, cells, strict=False))) for line, cells in padded),
     )
 
 
-def _declared(columns: Columns | None) -> list[str]:
-    """Return the optional columns that the contract names itself, and that must therefore be there."""
-    if columns is None:
+def _cells(line: str, mark: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+    except csv.Error:
         return []
-    return [getattr(columns, key) for key in ("id", "group", "cluster", "mask") if key in columns.model_fields_set]
 
 
-def _labels(
-    path: Path, words: Sequence[tuple[int, str]], classes: Sequence[str] | None
-) -> tuple[list[int], Sequence[str] | None]:
-    """Return class indices and class names: written as indices, as names of ``classes``, or as names alone."""
-    if all(word.isascii() and word.isdecimal() for _, word in words) and not (
-        classes is not None and all(word in classes for _, word in words)
-    ):
-        labels = [int(word) for _, word in words]
-        for (line, _), label in zip(words, labels, strict=True):
-            if classes is not None and label >= len(classes):
-                raise CasesError(f"{path}:{line}: label {label} is beyond the {len(classes)} classes of the contract.")
-        return labels, classes
-    number = next(((line, word) for line, word in words if word.isascii() and word.isdecimal()), None)
-    if classes is None and number is not None:
-        raise CasesError(
-            f"{path}:{number[0]}: label '{number[1]}' is a number, but other labels are names; write all of one sort,"
-            " or list the names under 'classes'."
-        )
-    names = list(classes) if classes is not None else sorted({word for _, word in words})
-    order = {name: index for index, name in enumerate(names)}
-    for line, word in words:
-        if word not in order:
-            close = difflib.get_close_matches(word, names, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; the classes are {', '.join(names)}."
-            raise CasesError(f"{path}:{line}: '{word}' is not a class of the contract{hint}")
-    return [order[word] for _, word in words], names
+def _local(text: str, root: Path) -> Path:
+    """Return a path as it is meant here: one that was written on Windows has its folders behind backslashes."""
+    path = Path(text.strip())
+    if "\\" in text and os.sep == "/" and not (root / path).exists():
+        return Path(PureWindowsPath(text.strip()).as_posix())
+    return path
+
+
+def _names(paths: Sequence[Path], root: Path) -> list[str]:
+    """Return the ids of cases without ids: their paths from ``root``, or from the folder that holds them all.
+
+    Where a path is absolute, what is above that folder belongs to the machine and not to the case.
+    """
+    found = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    outside = [path for path in found if path.is_absolute()]
+    if not outside:
+        return [path.as_posix() for path in found]
+    common = os.path.commonpath([path.parent for path in outside])
+    return [(path.relative_to(common) if path.is_absolute() else path).as_posix() for path in found]
+
+
+def _look_for(images: Sequence[Path], root: Path, table: Path) -> None:
+    """Raise CasesError where the very first image is missing: then the paths start somewhere else, most of the time."""
+    if (root / images[0]).exists():
+        return
+    missing = sum(not (root / image).exists() for image in images)
+    raise CasesError(
+        f"{missing} of the {len(images)} images that {table} lists are missing, first {root / images[0]}; paths start"
+        " at the file's own folder, or at 'root'."
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_saliency.contracts.case_sources.files import file_reading, with_clusters
+
 if TYPE_CHECKING:
     from pytest_saliency.contracts.models import CasesSpec
     from pytest_saliency.contracts.place import Place
@@ -15,4 +17,5 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     from pytest_saliency.engine.cases import Cases
 
     masks = None if spec.masks is None else place.path(spec.masks)
-    return Cases.from_imagefolder(place.path(value), classes=spec.classes, masks=masks)
+    made = Cases.from_imagefolder(place.path(value), classes=spec.classes, masks=masks, read_as=file_reading(spec))
+    return with_clusters(made, spec)
