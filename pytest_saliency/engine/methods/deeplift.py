@@ -100,12 +100,12 @@ def _check(site: Site, inputs: Tensor) -> None:
 
 @contextmanager
 def _cleared(model: nn.Module) -> Iterator[None]:
-    """Take away what captum's hooks leave on the modules of ``model`` when they do not run to the end."""
-    own = {(module, name) for module in model.modules() for name in LEFT if name in vars(module)}
+    """Put back what captum's hooks overwrite on the modules of ``model``, and leave behind where they are cut short."""
+    own = [(module, {name: vars(module)[name] for name in LEFT if name in vars(module)}) for module in model.modules()]
     try:
         yield
     finally:
-        for module in model.modules():
+        for module, kept in own:
             for name in LEFT:
-                if name in vars(module) and (module, name) not in own:
-                    delattr(module, name)
+                vars(module).pop(name, None)
+            vars(module).update(kept)
