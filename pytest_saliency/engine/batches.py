@@ -32,7 +32,11 @@ def load_pixels(cases: Cases, indices: Sequence[int], preprocess: Preprocess) ->
     CasesError
         An image cannot be read, or the sizes still differ; names the image.
     """
-    images = [preprocess.geometry(cases.image(i), cases.ids[i]) for i in indices]
+    read: dict[int, Tensor] = {}
+    for i in indices:  # an image that is in several rows, as one with several labels, is read once
+        if id(cases.images[i]) not in read:
+            read[id(cases.images[i])] = preprocess.geometry(cases.image(i), cases.ids[i])
+    images = [read[id(cases.images[i])] for i in indices]
     first = images[0].shape
     for i, image in zip(indices, images, strict=True):
         _same_size(cases, indices[0], first, i, image.shape)

@@ -17,6 +17,7 @@ from pytest_saliency.engine.layers import LayerInfo
 from pytest_saliency.engine.methods.evidence import Evidence, GradientMethod, RawMaps
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import BatchSize
+from pytest_saliency.engine.spread import Spread, sharing
 from pytest_saliency.engine.swept import Gathering, Key, Part, Swept, on_cpu
 from pytest_saliency.engine.targets import Targets
 from pytest_saliency.errors import SubjectError
@@ -112,11 +113,13 @@ def sweep(ground: Ground, plan: Plan, counted: Counted) -> Swept:
     def work(indices: tuple[int, ...], pixels: Tensor) -> Part:
         nonlocal channels
         before = tap.passes
+        shared = sharing(ground.cases, indices)
         try:
-            made = tap(pixels)
+            made = tap(pixels) if shared is None else Spread.over(tap(pixels[list(shared.first)]), shared)
         finally:
             counted.passes += tap.passes - before
-        counted.images["capture"] = counted.images.get("capture", 0) + len(indices)
+        images = len(indices) if shared is None else len(shared.first)
+        counted.images["capture"] = counted.images.get("capture", 0) + images
         channels = made.activations.shape[1]
         classes = plan.targets.classes(indices, made.scores)
         rows = None
