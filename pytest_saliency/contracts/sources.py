@@ -1,27 +1,30 @@
 """What a contract declares as model and cases, made into a ``Subject`` and ``Cases``.
 
-Paths are relative to the contract's folder. Nothing is fetched from a network.
+Paths are relative to the contract's folder. Nothing is fetched from a network, unless the contract says
+``download: true``.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_saliency.contracts.case_sources import read_cases
+from pytest_saliency.contracts.labels import refuse_other_labels
 from pytest_saliency.contracts.model_sources import make_model
 from pytest_saliency.contracts.place import Place
 from pytest_saliency.contracts.weights import load_weights
 from pytest_saliency.errors import CasesError, SubjectError
 
 if TYPE_CHECKING:
+    from pytest_saliency.contracts.model_sources.made import Made
     from pytest_saliency.contracts.models import CasesSpec, Contrast, ModelSpec
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.subject import Subject
 
-READING = ("layer", "preprocess", "contrast", "output", "reshape")
+READING = ("layer", "preprocess", "contrast", "output", "reshape", "input")
 
 
 def make_subject(
@@ -43,38 +46,59 @@ def make_subject(
     kind, value = spec.source
     with torch.random.fork_rng(devices=[]):  # building a network draws random numbers; the user's stream stays put
         made = make_model(name, spec, place)
-    if isinstance(made, Subject):
-        said = [key for key in (*READING, "weights") if key in written]
-        if said:
+        if isinstance(made.model, Subject):
+            said = [key for key in (*READING, "weights") if key in written]
+            if said:
+                raise SubjectError(
+                    f"model '{name}': {kind} {value} returns a Subject, which brings its own reading, but the contract"
+                    f" also says {', '.join(said)}. Say it in one place only."
+                )
+            return made.model
+        if not isinstance(made.model, torch.nn.Module):
             raise SubjectError(
-                f"model '{name}': {kind} {value} returns a Subject, which brings its own reading, but the contract also"
-                f" says {', '.join(said)}. Say it in one place only."
+                f"model '{name}': {kind} {value} gave a {type(made.model).__name__}; a torch.nn.Module or a Subject is"
+                " needed."
             )
-        return made
-    if not isinstance(made, torch.nn.Module):
-        raise SubjectError(
-            f"model '{name}': {kind} {value} gave a {type(made).__name__}; a torch.nn.Module or a Subject is needed."
-        )
-    source, digest = f"{kind}:{value}", None
-    if spec.weights is not None:
-        loaded = load_weights(made, place.path(spec.weights), name, spec.sha256)
-        digest = loaded.sha256
-        source = " ".join([source, "weights", spec.weights, *(f"({text})" for text in loaded.adaptations)])
+        source, digest = f"{kind}:{value}", made.sha256
+        if made.file is not None:
+            loaded = load_weights(made.model, made.file, name, spec.sha256, spec.state, made.adapt)
+            digest = loaded.sha256
+            source = " ".join([source, made.words, *(f"({text})" for text in loaded.adaptations)])
+        if made.finish is not None:
+            made.finish(made.model)
+    if made.labels and class_names is not None:
+        refuse_other_labels(name, made.labels, class_names)
     return Subject(
-        made,
+        made.model,
         layer=spec.layer,
-        preprocess=None if spec.preprocess is None else spec.preprocess.model_dump(exclude_none=True),
+        preprocess=_preprocess(name, spec, made),
         contrast=None if spec.contrast is None else _contrast(spec.contrast, place, class_names),
         output=spec.output,
         reshape=spec.reshape,
         name=spec.name or name,
         source=source,
         weights_sha256=digest,
+        input=spec.input,
     )
+
+
+def _preprocess(name: str, spec: ModelSpec, made: Made) -> Mapping[str, Any] | None:
+    if spec.preprocess is None:
+        return None
+    if not isinstance(spec.preprocess, str):
+        return spec.preprocess.model_dump(exclude_none=True)
+    if made.preprocess is None:
+        raise SubjectError(
+            f"model '{name}' takes 'preprocess: weights' from the contract's defaults, but nothing ships with a model"
+            f" from {spec.source[0]}; write out what is done to pixels."
+        )
+    return made.preprocess()
 
 
 def needs_class_names(spec: ModelSpec) -> bool:
     """Tell whether the subject depends on the names of the cases' classes."""
+    if spec.huggingface is not None:  # comes with names of its own, which are held against them
+        return True
     if spec.contrast is None or spec.contrast.classes is None:
         return False
     return any(isinstance(n, str) for u, others in spec.contrast.classes.items() for n in (u, *others))

@@ -1,0 +1,155 @@
+"""Programs that ``torch.export.save`` wrote: unflattened, so that their layers have the names they were written with.
+
+An exported program is a list of operations for one way through the model, fixed in type and device, and in every size
+that was not exported as free. What of that would make maps wrong or impossible is refused when the program is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_saliency.contracts.model_sources.made import Made
+from pytest_saliency.contracts.weights import checked_sha256
+from pytest_saliency.errors import SubjectError, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pytest_saliency.contracts.models import ModelSpec
+    from pytest_saliency.contracts.place import Place
+
+HOW = "torch.export.export(model.eval(), (images,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
+TRAINING = {"batch_norm": 5, "dropout": 2}
+"""Operations with a flag for training, and the place of the flag."""
+LISTED = 8
+
+
+def make(name: str, file: str, spec: ModelSpec, place: Place) -> Made:
+    """Return the program as modules.
+
+    Raises
+    ------
+    SubjectError
+        No exported program, one for a fixed number of images or in training mode, or one without the layer.
+    """
+    path = place.path(file)
+    digest = checked_sha256(path, name, spec.sha256)
+    _refuse_other_formats(name, path)
+    program = _loaded(name, path)
+    _refuse_fixed_batch(name, path, program)
+    _refuse_training(name, path, program)
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = torch.export.unflatten(program)
+    except Exception as error:  # what it cannot put together again
+        raise SubjectError(
+            f"model '{name}': the layers of the program {path} cannot be put together again ({first_line(error)});"
+            " build the model in python: or fixture:."
+        ) from error
+    _refuse_gone(name, path, model, spec.layer)
+    return Made(model, sha256=digest)
+
+
+def _refuse_other_formats(name: str, path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        inside = []
+    parts = [one.partition("/")[2] for one in inside]
+    if any(one.startswith("code/") for one in parts):
+        what = "a TorchScript archive, in which no layer can be watched"
+    elif any("aotinductor" in one for one in parts):
+        what = "a program that was compiled for one processor, without layers"
+    elif "data.pkl" in parts:
+        what = "a checkpoint of weights; name the architecture they belong to and give the file under 'weights'"
+    elif not inside:
+        what = f"no archive ({path.stat().st_size:,} bytes); it may be cut short or a Git LFS pointer"
+    else:
+        return
+    raise SubjectError(
+        f"model '{name}': {path} is {what}. 'exported' takes what torch.export.save(program, FILE) wrote, of {HOW}."
+    )
+
+
+def _loaded(name: str, path: Path) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.load(str(path))
+    except Exception as error:  # another version of torch, an operation of a package that is not here, no such device
+        raise SubjectError(
+            f"model '{name}': torch {torch.__version__} cannot load the program {path}"
+            f" ({type(error).__name__}: {first_line(error)}). Export it with this version of torch, or build the model"
+            " in python: or fixture:."
+        ) from error
+    if all(device.type == "cpu" for device in _devices(program)):
+        return program
+    try:
+        from torch.export.passes import move_to_device_pass
+
+        return move_to_device_pass(program, "cpu")
+    except Exception as error:
+        raise SubjectError(
+            f"model '{name}': the program {path} was exported on another device and cannot be moved to the CPU"
+            f" ({first_line(error)}); export it from model.cpu()."
+        ) from error
+
+
+def _devices(program: Any) -> set[Any]:
+    """Return the devices that the program's values lie on."""
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    return {value.device for value in values if hasattr(value, "device")}
+
+
+def _images(program: Any) -> Any:
+    """Return the first value that the program is given by its user, or None."""
+    given = set(program.graph_signature.user_inputs)
+    found = (node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in given)
+    return next((value for value in found if hasattr(value, "shape")), None)
+
+
+def _refuse_fixed_batch(name: str, path: Path, program: Any) -> None:
+    images = _images(program)
+    if images is None or not len(images.shape):
+        raise SubjectError(f"model '{name}': the program {path} takes no tensor of images.")
+    if isinstance(images.shape[0], int):
+        raise SubjectError(
+            f"model '{name}': the program {path} was exported for {images.shape[0]} image(s) at a time, and maps are"
+            f" made in batches of any size. Export it with a free batch dimension: {HOW}, with two images or more."
+        )
+
+
+def _refuse_training(name: str, path: Path, program: Any) -> None:
+    for node in program.graph.nodes:
+        called = str(node.target).split(".")
+        at = TRAINING.get(called[1]) if len(called) > 1 else None
+        functional = "_native_batch_norm_legit" in called[1:2] or "_native_batch_norm_legit_functional" in called[1:2]
+        flag = functional or (at is not None and len(node.args) > at and node.args[at] is True)
+        if flag:
+            raise SubjectError(
+                f"model '{name}': the program {path} was exported in training mode ({called[1]} depends on the other"
+                f" images or on chance), which cannot be turned off any more. Call model.eval() first: {HOW}."
+            )
+
+
+def _refuse_gone(name: str, path: Path, model: nn.Module, layer: str) -> None:
+    names = [one for one, _ in model.named_modules() if one]
+    if layer in ("auto", "penultimate", *names):
+        return
+    close = difflib.get_close_matches(layer, names, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    some = ", ".join(names[-LISTED:]) or "none"
+    raise SubjectError(
+        f"model '{name}': the program {path} has no layer '{layer}'; {hint}An exported program keeps only modules that"
+        f" computed something (no dropout, no identity, none that was fused away). Its last layers are {some}."
+    )
