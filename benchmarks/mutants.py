@@ -4,7 +4,7 @@
     python benchmarks/mutants.py --quick
 
 A run draws other images. A mutant is let through where the verdict is PASS; INCONCLUSIVE is no PASS. 49 runs without
-one show a rate below 6 %.
+one show a rate below 6 %. A kind that let a mutant through is asked on 300 further draws, which are then what is told.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import torch
 from mutating import methods, subjects, trials
 
 LETTER = {"PASS": "P", "FAIL": "F", "INCONCLUSIVE": "i", trials.ERROR: "r"}
+MORE = 300
+"""Further runs of a kind that let a mutant through: 11 passes would still show less than 0.06."""
 GOOD = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "case")
 
 
@@ -70,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts, broken = [], 0
     for setting, runs, images in zip(subjects.SETTINGS, asked.runs, asked.images, strict=True):
         kept = None if asked.keep is None else asked.keep.with_name(f"{asked.keep.name}-{setting.layer}-{images}.json")
-        records = trials.tried(setting, images, 2 if asked.quick else runs, asked.seed, common.say, kept)
+        runs, more = (2, 0) if asked.quick else (runs, MORE)
+        records = trials.tried(setting, images, runs, asked.seed, common.say, kept, more)
         if setting is subjects.MATCHED:
             broken += sum(not record.holds for record in records)
         parts.append(f"### {setting.name}, {images} images a run\n\n{table(setting, records)}")
