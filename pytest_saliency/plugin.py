@@ -56,6 +56,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         else:
             group.addoption(flag, dest=dest, default=None, choices=choices, help=text)
         parser.addini(dest, f"as {flag}", default=None)
+    group.addoption(
+        "--saliency-ray",
+        dest="saliency_ray",
+        nargs="?",
+        const="local",
+        default=None,
+        metavar="ADDRESS",
+        help="spread passes over a Ray cluster: at this address (host:port, auto), or one started here",
+    )
+    parser.addini("saliency_ray", "as --saliency-ray: an address, auto, or local", default=None)
     for name, text in (
         ("no-cache", "keep nothing between runs, and use nothing that was kept"),
         ("bundle-maps", "put maps and pictures into the bundle, which may hold patient data"),
@@ -86,6 +96,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_saliency.records.baseline_mode import refuse_wrong_mode
 
         refuse_wrong_mode(config)
+    if config.getoption("saliency_ray") or config.getini("saliency_ray"):
+        from pytest_saliency.session import refuse_ray_with_workers
+
+        refuse_ray_with_workers(config)
     if config.getoption("saliency_shard") or config.getini("saliency_shard"):
         from pytest_saliency.shards import shard_for
 

@@ -19,6 +19,7 @@ from pytest_saliency.errors import SaliencyError
 
 if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.executors.executor import Executor
     from pytest_saliency.engine.explained import Explained
     from pytest_saliency.engine.passes import Progress
     from pytest_saliency.engine.precision import Precision
@@ -47,6 +48,7 @@ class Settings:
     cache_bytes: int = 0
     worker: str | None = None
     workers: int = 1
+    ray: str | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -79,6 +81,7 @@ class Settings:
             cache_bytes=_size(_option(config, "cache_size") or "2GB"),
             worker=_worker(config),
             workers=_workers(config),
+            ray=_option(config, "ray"),
         )
 
 
@@ -116,6 +119,31 @@ def _workers(config: pytest.Config) -> int:
     return 1 if given is None else max(1, int(given.get("workercount", 1)))
 
 
+def refuse_ray_with_workers(config: pytest.Config) -> None:
+    """End the session where both Ray and pytest-xdist are to spread the work.
+
+    Raises
+    ------
+    pytest.UsageError
+        ``--saliency-ray`` with ``-n``, or with the name of a file in place of an address.
+    """
+    address = _option(config, "ray") or ""
+    if address not in ("auto", "local") and (config.invocation_params.dir / address).exists():
+        raise pytest.UsageError(
+            f"--saliency-ray took {address!r} for the address of a cluster; write --saliency-ray=local, or put files"
+            " before it."
+        )
+    if (
+        hasattr(config, "workerinput")
+        or getattr(config.option, "numprocesses", None)
+        or getattr(config.option, "tx", None)
+    ):
+        raise pytest.UsageError(
+            "--saliency-ray and workers of pytest-xdist (-n) would both spread the work over the same processors; give"
+            " one of them. Shards (--saliency-shard) go with either."
+        )
+
+
 def _size(text: str) -> int:
     found = SIZE.fullmatch(text.strip())
     if found is None:
@@ -145,6 +173,7 @@ class Saliency:
         self._explained: OrderedDict[tuple[object, ...], dict[tuple[int, int], Explained]] = OrderedDict()
         self._shared: dict[tuple[str, ...], tuple[tuple[object, ...], Any]] = {}
         self._cache = self._open_cache()
+        self._executor: Executor | None = None
 
     def _open_cache(self) -> Cache | None:
         if self.settings.cache is None:
@@ -153,6 +182,28 @@ class Saliency:
         from pytest_saliency.records.cache import Cache
 
         return Cache(self.settings.cache, self.settings.cache_bytes, told)
+
+    @property
+    def executor(self) -> Executor:
+        """Who makes the passes; a cluster is joined when the first one is made.
+
+        Raises
+        ------
+        SaliencyError
+            The cluster is not there.
+        """
+        if self._executor is None:
+            from pytest_saliency.engine.executors.registry import EXECUTORS
+
+            address = self.settings.ray
+            self._executor = EXECUTORS["ray" if address else "local"](address or "", self.settings.device)
+        return self._executor
+
+    def close(self) -> None:
+        """Let go of a cluster that was joined; one that was started here ends."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
 
     def explain(self, subject: Subject, cases: Cases) -> Explained:
         """Return the explanations of ``subject`` over ``cases``; the same work is done once per session.
@@ -194,6 +245,7 @@ class Saliency:
             cache=self._cache,
             worker=self.settings.worker,
             threads=threads_for(self.settings.workers),
+            executor=self.executor,
         )
 
     def costs(self) -> list[dict[str, Any]]:
@@ -266,4 +318,5 @@ def saliency_of(config: pytest.Config) -> Saliency:
 
         planned: dict[str, None] = config.stash.setdefault(PLANNED, {})
         config.stash[SALIENCY] = Saliency(Settings.of(config), tuple(planned), progress_for(config))
+        config.add_cleanup(config.stash[SALIENCY].close)
     return config.stash[SALIENCY]

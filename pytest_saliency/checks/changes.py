@@ -38,7 +38,9 @@ class ChangedScores:
         self.odds: Floats = np.full(len(cases), np.nan)
         self.probability: Floats = np.full(len(cases), np.nan)
         self.size: BatchSize = explained.size
-        self._batches = FullBatches(explained.runner, self.size, self._take, len(cases), explained.report(stage))
+        self._batches = FullBatches(
+            explained.runner, self.size, self._take, len(cases), explained.report(stage), explained.executor
+        )
 
     @property
     def loaded(self) -> int:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_saliency.errors import SaliencyError
@@ -101,7 +102,7 @@ def _cut(group: Sequence[Dealt], share: int) -> list[Sequence[Dealt]]:
     """Return ``group`` in as few parts of at most ``share`` as there can be, of nearly one size."""
     number = -(-len(group) // share)
     edges = [len(group) * step // number for step in range(number + 1)]
-    return [group[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [group[start:stop] for start, stop in pairwise(edges)]
 
 
 def shard_of_file(file: str, count: int) -> int:

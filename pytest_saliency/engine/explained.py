@@ -32,6 +32,7 @@ from pytest_saliency.errors import MethodError
 from pytest_saliency.measure.activity import THRESHOLD, ChannelActivity
 
 if TYPE_CHECKING:
+    from pytest_saliency.engine.executors.executor import Executor
     from pytest_saliency.records.cache import Cache
 
 
@@ -48,6 +49,7 @@ def explain(
     cache: Cache | None = None,
     worker: str | None = None,
     threads: int | None = None,
+    executor: Executor | None = None,
 ) -> Explained:
     """Return the explanations of ``subject`` over ``cases``; nothing is computed before it is asked for.
 
@@ -69,6 +71,8 @@ def explain(
         Name of a pytest-xdist worker (``gw3``): workers take CUDA devices in turn.
     threads
         CPU threads of every pass; by default as many as torch uses.
+    executor
+        Who makes the passes; by default this process.
 
     Raises
     ------
@@ -85,7 +89,8 @@ def explain(
     size = BatchSize(batch_size, where)
     # A copy, because the user may change the subject later; what was asked for is what is explained.
     runner = Runner(copy.copy(subject), where, precision, threads)
-    return Explained(Passes(runner, cases, size, found, tuple(targets), progress, cache), subject, cases)
+    passes = Passes(runner, cases, size, found, tuple(targets), progress, cache, executor=executor)
+    return Explained(passes, subject, cases)
 
 
 class Explained:
@@ -119,6 +124,11 @@ class Explained:
     def runner(self) -> Runner:
         """The model on its device, for measures that score changed images."""
         return self._work.runner
+
+    @property
+    def executor(self) -> Executor:
+        """Who makes the passes, for measures that score changed images."""
+        return self._work.executor
 
     @property
     def precision(self) -> str:

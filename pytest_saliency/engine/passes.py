@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -16,9 +16,12 @@ from torch import Tensor
 
 from pytest_saliency.engine.batches import jittered, load_pixels, stream
 from pytest_saliency.engine.cases import Cases
-from pytest_saliency.engine.contrast import contrast_sets, contrast_table, logit_sets, refuse_contrast
+from pytest_saliency.engine.contrast import logit_sets, refuse_contrast
+from pytest_saliency.engine.contrast_use import ContrastSets
 from pytest_saliency.engine.difference import COMPARED, difference
-from pytest_saliency.engine.further import sweep_activity, sweep_own, sweep_perturbation
+from pytest_saliency.engine.executors.executor import Executor, Work
+from pytest_saliency.engine.executors.local import Local
+from pytest_saliency.engine.executors.works import ActivityWork, CaptureWork, OwnWork, PerturbationWork
 from pytest_saliency.engine.head import classifier_rows
 from pytest_saliency.engine.identity import callable_digest
 from pytest_saliency.engine.installed import version_of
@@ -34,7 +37,7 @@ from pytest_saliency.engine.reinitialise import reinitialised_gradcam
 from pytest_saliency.engine.remembered import Arrays, Beside, Remembered, digest_of
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import BatchSize
-from pytest_saliency.engine.sweep import Counted, Ground, Plan, Report, sweep
+from pytest_saliency.engine.sweep import Counted, Ground, Plan, Report
 from pytest_saliency.engine.swept import Key, Swept
 from pytest_saliency.engine.targets import Targets
 from pytest_saliency.errors import MethodError, SaliencyError
@@ -81,14 +84,16 @@ class Passes:
         progress: Progress | None = None,
         cache: Cache | None = None,
         layer: LayerInfo | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.runner = runner
         self.cases = cases
-        self.size = size
+        self.executor: Executor = Local() if executor is None else executor
+        self.size = self.executor.settled(size)
         self.methods = methods
         self.targets = targets if "top1" in targets else ("top1", *targets)
         self.stages: dict[str, Stage] = {}
-        self.remembered = Remembered(cache, runner, cases)
+        self.remembered = Remembered(cache, runner, cases, self.executor.device_type(runner))
         self._id = f"{os.getpid()}-{next(_NUMBERS)}"  # checks that share this work tell of it under one name
         self._progress = progress
         self._layer: LayerInfo | None = layer
@@ -269,9 +274,16 @@ class Passes:
         runner = runner or self.runner
         sets = self._sets() if any(method.contrastive for method in methods) else partial(logit_sets, k=1)
         with self._counted(stage, runner) as counted:
+            if isinstance(sets, ContrastSets):
+                sets.settle(self._rows)
             ground = replace(self._ground(stage, order, transform), runner=runner)
             # Of a few images it may be true that no gradient reaches the layer.
-            return sweep(ground, Plan(methods, targets, sets, reached=order is None and not self._told_layer), counted)
+            plan = Plan(methods, targets, sets, reached=order is None and not self._told_layer)
+            return self._over(CaptureWork(plan), ground, counted, order)
+
+    def _over(self, work: Work[T], ground: Ground, counted: Counted, order: Sequence[int] | None = None) -> T:
+        """Do a pass; over a few images, to compare, always in this process."""
+        return (self.executor if order is None else Local()).over(work, ground, counted)
 
     @contextmanager
     def _counted(self, stage: str, runner: Runner | None = None) -> Iterator[Counted]:
@@ -294,18 +306,11 @@ class Passes:
         positions = range(len(self.cases)) if order is None else order
         return Ground(self.runner, self.layer, self.cases, self.size, positions, transform, self.report(stage))
 
-    def _sets(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def _sets(self) -> ContrastSets:
         """Return what selects the contrast classes of a batch; what does not depend on the image is computed once."""
         contrast = self.runner.subject.contrast
         refuse_contrast(contrast, self.cases)
-        held_out = self._held_out()
-        sigmoid = self.cases.others is not None
-
-        @cache
-        def table(classes: int) -> Tensor | None:
-            return contrast_table(contrast, classes, held_out, self._rows)
-
-        return lambda scores, targets: contrast_sets(contrast, table(scores.shape[1]), scores, targets, sigmoid)
+        return ContrastSets(contrast, self._held_out(), self.cases.others is not None)
 
     def _rows(self) -> Tensor:
         """Return the classifier's rows (C, F)."""
@@ -358,7 +363,7 @@ class Passes:
         def make() -> tuple[Swept, dict[str, Any]]:
             with self._counted(stage) as counted:
                 ground = self._ground(stage, None, jittered if draw else None)
-                swept, notes = sweep_perturbation(ground, method, targets, counted)
+                swept, notes = self._over(PerturbationWork(method, targets), ground, counted)
             return swept, {"notes": list(notes)}
 
         parts = self._parts(draw or "capture", (method,), words, given)
@@ -375,7 +380,7 @@ class Passes:
         def over(order: Sequence[int] | None, size: BatchSize, name: str) -> Tensor:
             with self._counted(name) as counted:
                 ground = replace(self._ground(name, order, jittered if draw else None), size=size)
-                return sweep_own(ground, method, classes, counted)
+                return self._over(OwnWork(method, classes), ground, counted, order)
 
         def make() -> tuple[Tensor, int]:
             maps = over(None, self.size, stage)
@@ -427,7 +432,7 @@ class Passes:
 
         def make() -> Arrays:
             with self._counted("activity") as counted:
-                active, _ = sweep_activity(self._ground("activity"), threshold, counted)
+                active, _ = self._over(ActivityWork(threshold), self._ground("activity"), counted)
             return {"active": active.numpy()}
 
         found = self.remembered.arrays({"activity": float(threshold).hex()}, make)
@@ -461,7 +466,9 @@ class Passes:
         cache = None
         if self.remembered.cache is not None:
             cache = {"found": self.remembered.found, "made": self.remembered.made}
+        by = self.executor.describe()
         return {
+            **({} if by is None else {"executor": by}),
             "id": self._id,
             "subject": self.runner.subject.name,
             "stages": {name: stage.to_dict() for name, stage in self.stages.items()},

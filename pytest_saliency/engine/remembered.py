@@ -70,6 +70,8 @@ class Remembered:
 
     Attributes
     ----------
+    device
+        The type of the device on which passes are made.
     found, made
         How many entries were taken from the cache, and how many were computed.
     notes
@@ -79,6 +81,7 @@ class Remembered:
     cache: Cache | None
     runner: Runner
     cases: Cases
+    device: str = "cpu"
     found: int = 0
     made: int = 0
     notes: dict[str, None] = field(default_factory=dict)
@@ -101,7 +104,7 @@ class Remembered:
             "engine": ENGINE,
             "subject": subject,
             "cases": self.cases.digest,
-            "device": self.runner.device.type,
+            "device": self.device,
             "precision": self.runner.precision,
             "torch": torch.__version__,
         }

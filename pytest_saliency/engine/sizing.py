@@ -62,6 +62,10 @@ class BatchSize:
         """Return what a record says of it: what was asked for, where it ended, how often memory ran out."""
         return {"wanted": self.wanted, "final": self.current, "out_of_memory": self.halved}
 
+    def stay(self) -> None:
+        """Let the size grow no more."""
+        self._growing = False
+
     def shrink(self, error: BaseException) -> bool:
         """Halve the size if ``error`` (or its cause) says that memory ran out; tell whether it is worth trying again.
 

@@ -129,13 +129,19 @@ def sweep(ground: Ground, plan: Plan, counted: Counted) -> Swept:
 
     gathering = Gathering(len(ground.order))
     ground.each(lambda indices, pixels: gathering.add(work(indices, pixels)))
-    if plan.reached and not gathering.reached:
+    if plan.reached:
+        refuse_unreached(ground, gathering.reached)
+    return gathering.swept(channels)
+
+
+def refuse_unreached(ground: Ground, reached: bool) -> None:
+    """Raise an UnreachedError unless a gradient reached the target layer on some image."""
+    if not reached:
         raise UnreachedError(
             f"the scores of model '{ground.runner.subject.name}' do not change with layer '{ground.layer.name}' on any"
             f" of the {len(ground.order)} images: every gradient there is zero, so every map would be blank. Choose"
             " another layer, or check that the weights are trained ones."
         )
-    return gathering.swept(channels)
 
 
 def _part(made: Capture, classes: Mapping[str, Tensor], plan: Plan, rows: Tensor | None, size: tuple[int, ...]) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ class Swept:
     """What a pass over all cases found, on the CPU.
 
     ``active`` counts each image's active channels (N,) out of ``channels``; None where the pass did not look.
+    ``reached``: whether any gradient at the target layer is not zero; not kept between runs.
     """
 
     scores: Tensor
@@ -45,6 +46,35 @@ class Swept:
     input_size: tuple[int, ...]
     active: Tensor | None = None
     channels: int = 0
+    reached: bool = True
+
+    @classmethod
+    def appended(cls, parts: Sequence[Swept]) -> Swept:
+        """Return consecutive parts of one pass as a whole."""
+        first = parts[0]
+        degenerate = {key for part in parts for key in part.degenerate}
+
+        def all_of(pick: Callable[[Swept], Tensor]) -> Tensor:
+            return torch.cat([pick(part) for part in parts])
+
+        def flags(key: Key) -> Callable[[Swept], Tensor]:
+            return lambda part: part.degenerate.get(key, torch.zeros(len(part.scores), dtype=torch.bool))
+
+        return cls(
+            scores=all_of(lambda part: part.scores),
+            binary=first.binary,
+            classes={word: all_of(lambda part, word=word: part.classes[word]) for word in first.classes},  # type: ignore[misc]
+            values={key: all_of(lambda part, key=key: part.values[key]) for key in first.values},  # type: ignore[misc]
+            degenerate={key: all_of(flags(key)) for key in first.values if key in degenerate},
+            details={
+                key: {name: all_of(lambda part, key=key, name=name: part.details[key][name]) for name in found}  # type: ignore[misc]
+                for key, found in first.details.items()
+            },
+            input_size=first.input_size,
+            active=None if first.active is None else torch.cat([p.active for p in parts if p.active is not None]),
+            channels=max(part.channels for part in parts),
+            reached=any(part.reached for part in parts),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Part], channels: int = 0) -> Swept:
@@ -163,6 +193,7 @@ class Gathering:
             input_size=first.size,
             active=stored.get(("active",)),
             channels=channels,
+            reached=self.reached,
         )
 
 

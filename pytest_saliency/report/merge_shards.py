@@ -102,8 +102,8 @@ def _refuse_another_session(first: Part, other: Part) -> None:
         one, two = (str(shard["contracts"].get(file, "not there")) for shard in (a, b))
         if one != two:
             raise ShardsError(
-                f"the shards saw different contracts: {file} is {_digest(one)} in {name_of(first)} and {_digest(two)} in"
-                f" {name_of(other)}. Run all shards over the same files at one commit."
+                f"the shards saw different contracts: {file} is {_digest(one)} in {name_of(first)} and {_digest(two)}"
+                f" in {name_of(other)}. Run all shards over the same files at one commit."
             )
     versions = [part.get("versions") or {} for part in (first, other)]
     for package in sorted({name for one in versions for name in one}):

@@ -179,7 +179,9 @@ def _execution() -> Schema:
             "cache": maybe(closed({"found": COUNT, "made": COUNT})),
             "precision": ANY,
             "notes": every(TEXT),
-        }
+            "executor": closed({"name": TEXT, "workers": COUNT, "device": TEXT, "threads": COUNT}),
+        },
+        optional=("executor",),
     )
     wanted = {"anyOf": [COUNT, {"const": "auto"}]}
     return {

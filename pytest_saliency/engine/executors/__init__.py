@@ -1,0 +1,1 @@
+"""Who does the passes: this process, or the workers of a cluster."""
