@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_saliency.contracts.imports import call
+from pytest_saliency.contracts.imports import call, resolve
 from pytest_saliency.errors import SaliencyError
 
 
@@ -40,8 +40,16 @@ class Place:
         SaliencyError
             The session does not import code of the repository, or the function is not there or fails.
         """
+        self._allowed(target)
+        return call(target, dict(args), self.folders)
+
+    def find(self, target: str) -> Callable[..., Any]:
+        """Return ``module:function`` of the repository itself, without calling it; errors as of :meth:`call`."""
+        self._allowed(target)
+        return resolve(target, self.folders)
+
+    def _allowed(self, target: str) -> None:
         if not self.allow_python:
             raise SaliencyError(
                 f"python: {target} is not imported, because ini saliency_allow_python is false; use a fixture instead."
             )
-        return call(target, dict(args), self.folders)

@@ -55,6 +55,7 @@ def explain_beside(
         ("label",),
         None if quiet else work._progress,
         work.remembered.cache if cached else None,
+        executor=work.executor,
     )
     return Explained(passes, subject, cases)
 
@@ -77,7 +78,7 @@ def _first_pass(method: str) -> tuple[str, ...]:
 def after_geometry(subject: Subject) -> Subject:
     """Return the same subject for images that were resized and cropped for it already."""
     made = copy.copy(subject)
-    if subject.preprocess.function is None:
+    if subject.preprocess.function is None or subject.preprocess.keeps_size:
         made.preprocess = replace(subject.preprocess, resize=None, center_crop=None, channels=None)
         if subject.contrast.cases is not None:
             made.contrast = replace(subject.contrast, cases=prepared(subject.contrast.cases, subject.preprocess))

@@ -58,7 +58,7 @@ def subject_parts(subject: Subject) -> dict[str, Any] | None:
     """
     parts: dict[str, Any] = {
         "layer": _layer(subject),
-        "preprocess": _digest_of(subject.preprocess.function or subject.preprocess.describe()),
+        "preprocess": _digest_of(subject.preprocess.identity()),
         "output": _selector(subject.output),
         "reshape": _selector(subject.reshape),
     }

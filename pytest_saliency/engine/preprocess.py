@@ -23,10 +23,11 @@ KEYS = ("resize", "interpolation", "center_crop", "mean", "std", "channels")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, centre crop, channel count, normalisation; or a callable that does everything after loading.
+    """Resize, centre crop, channel count, normalisation; or a callable that does what follows the geometry.
 
-    A callable gets a batch of pixels in [0, 1] and returns the model's input; the geometry is then the identity and
-    maps are read at the size of the pixels.
+    A callable gets a batch of pixels in [0, 1] and returns the model's input; maps are read at the size of the pixels.
+    A callable of a user stands alone, so that the geometry is the identity; with ``keeps_size`` it is an error if what
+    it returns has another size than what it got.
     """
 
     resize: int | tuple[int, ...] | None = None
@@ -36,6 +37,8 @@ class Preprocess:
     channels: int | None = None
     interpolation: str | None = None  # of the resize; None is bilinear
     function: Callable[[Tensor], Tensor] | None = None
+    keeps_size: bool = False
+    named: str | None = None  # what a record calls the callable
 
     @classmethod
     def of(cls, value: Preprocess | Mapping[str, Any] | Callable[[Tensor], Tensor] | None) -> Preprocess:
@@ -102,6 +105,12 @@ class Preprocess:
             made = self.function(pixels)
             if not isinstance(made, Tensor) or len(made) != len(pixels):
                 raise SubjectError("the preprocess callable must return one tensor with the batch it was given.")
+            if self.keeps_size and made.shape[2:] != pixels.shape[2:]:
+                sizes = " to ".join("x".join(map(str, one.shape[2:])) for one in (pixels, made))
+                raise SubjectError(
+                    f"the preprocess callable changes the size from {sizes}, so that no map could be laid over its"
+                    " image; let it begin with torchvision's Resize and CenterCrop, which are told apart."
+                )
             return made
         if self.mean is None or self.std is None:
             return pixels
@@ -117,14 +126,21 @@ class Preprocess:
 
     def describe(self) -> dict[str, Any] | str:
         """Return what a record says of it."""
+        said = {key: getattr(self, key) for key in KEYS if getattr(self, key) is not None}
         if self.function is not None:
             named = getattr(self.function, "__qualname__", type(self.function).__qualname__)
-            return f"callable {getattr(self.function, '__module__', '')}.{named}"
-        return {key: getattr(self, key) for key in KEYS if getattr(self, key) is not None}
+            called = f"callable {self.named or f'{self.function.__module__}.{named}'}"
+            return {**said, "then": called} if said else called
+        return said
+
+    def identity(self) -> object:
+        """Return what tells one preprocessing from another: more than ``describe`` where code is involved."""
+        said = self.describe()
+        return said if self.function is None else self.function if isinstance(said, str) else (said, self.function)
 
     def same_view(self, other: Preprocess) -> bool:
         """Tell whether both see the same part of an image, so that their maps can be laid over each other."""
-        if self.function is not None or other.function is not None:
+        if any(one.function is not None and not one.keeps_size for one in (self, other)):
             return True  # sizes are compared by the caller; a callable is taken to keep the geometry
         if self.center_crop is None and other.center_crop is None:
             return True
