@@ -3,172 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_saliency.engine.capture import Tap
-from pytest_saliency.engine.layout import Layout, Reshape, find_layout
+from pytest_saliency.engine.layout import Reshape
+from pytest_saliency.engine.observing import LayerInfo, Observed, observe
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.engine.subject import Subject
 from pytest_saliency.engine.wrappers import layer_names, without_prefix
-from pytest_saliency.errors import SaliencyError, SubjectError
+from pytest_saliency.errors import SubjectError
+
+__all__ = ["LayerInfo", "Observed", "candidates", "choose", "observe", "resolve_layer"]
 
 LISTED = 12  # layers named in an error
 TRIED = 40  # tensors that `auto` tries from the back; a ViT needs about ten
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """A module's output: qualified name, class, shape without the batch, spatial grid, layout.
-
-    ``begin`` and ``end`` order the modules' last calls; ``storage`` is equal where two modules return the same
-    tensor.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    grid: tuple[int, ...]
-    layout: Layout
-    begin: int
-    end: int
-    storage: int
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.kind}, {'x'.join(map(str, self.shape))})"
-
-    @property
-    def has_grid(self) -> bool:
-        """Whether the spatial grid is larger than 1x1."""
-        return math.prod(self.grid) > 1
-
-
-@dataclass(frozen=True)
-class Observed:
-    """One forward pass: every submodule's output that has a grid, in order of finish, and what the model returned."""
-
-    layers: tuple[LayerInfo, ...]
-    output: object
-
-
-def observe(runner: Runner, pixels: Tensor) -> Observed:
-    """Run the model once on ``pixels`` (N, C, *S) and return what was seen; call it inside the runner's session."""
-    subject = runner.subject
-    image = tuple(pixels.shape[2:])
-    clock = 0
-    begun: dict[str, int] = {}
-    seen: dict[str, LayerInfo] = {}
-    memory = _Memory()
-    flat: set[int] = set()
-    broken: list[str] = []
-    handles = []
-
-    def before(name: str) -> Any:
-        def hook(module: nn.Module, args: object) -> None:
-            nonlocal clock
-            clock += 1
-            begun[name] = clock
-
-        return hook
-
-    def after(name: str) -> Any:
-        def hook(module: nn.Module, args: object, output: object) -> None:
-            nonlocal clock
-            clock += 1
-            seen.pop(name, None)
-            first = output[0] if isinstance(output, tuple | list) and output else output
-            if not isinstance(first, Tensor) or first.dim() < 3 or len(first) != len(pixels):
-                return
-            try:
-                layout = find_layout(tuple(first.shape), image, subject.reshape)
-                read = layout.read(first) if layout is not None else None
-            except SaliencyError:
-                raise
-            except Exception as error:
-                broken.append(f"{name}: {error}")
-                return
-            if layout is None or read is None or read.dim() < 3:
-                return
-            place = memory.place(first)
-            if subject.reshape is None and layout.kind == "tokens":
-                given = args[0] if isinstance(args, tuple) and args else None
-                origin = memory.place(given) if isinstance(given, Tensor) else None
-                if _flattened(first, given, seen.values(), origin in flat):
-                    flat.add(place)
-                    return
-            grid = tuple(read.shape[2:])
-            seen[name] = LayerInfo(
-                name,
-                type(module).__name__,
-                tuple(first.shape[1:]),
-                grid,
-                layout,
-                begun[name],
-                clock,
-                place,
-            )
-
-        return hook
-
-    try:
-        for name, module in subject.model.named_modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise SubjectError(
-                    f"module '{name}' of model '{subject.name}' is TorchScript, whose inside cannot be watched;"
-                    " build that part from its Python class and load its weights into it."
-                )
-            if name:
-                handles.append(module.register_forward_pre_hook(before(name)))
-                handles.append(module.register_forward_hook(after(name)))
-        with torch.no_grad():
-            output = runner.call(pixels)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not seen and broken:
-        raise SubjectError(f"the reshape callable fits no layer of model '{subject.name}': {broken[-1]}.")
-    return Observed(tuple(sorted(seen.values(), key=lambda info: info.end)), output)
-
-
-class _Memory:
-    """Tells where a tensor lies: equal numbers for tensors that begin at one place in one piece of memory.
-
-    Addresses would do as long as the tensors live; but keeping the outputs of all layers makes a pass a third slower.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, StorageWeakRef] = {}  # what they refer to is not used for another storage meanwhile
-        self._numbers: dict[tuple[int, int], int] = {}
-
-    def place(self, tensor: Tensor) -> int:
-        storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        key = self._held.setdefault(storage.cdata, storage).cdata
-        return self._numbers.setdefault((key, int(tensor.storage_offset())), len(self._numbers))
-
-
-def _flattened(output: Tensor, given: object, before: Iterable[LayerInfo], from_flat: bool) -> bool:
-    """Tell whether (N, a, b) is a flattened feature map, a channels of b positions, and not a tokens of b channels.
-
-    Where a is a square number, as 64 or 256 channels are, the shape alone would let it be read as a grid of tokens.
-    ``from_flat`` says that ``given``, the module's input, was found to be flattened.
-    """
-    if isinstance(given, Tensor):
-        if given.dim() > 3 and given.flatten(2).shape == output.shape:
-            return given.data_ptr() == output.data_ptr() and output.stride() == given.flatten(2).stride()
-        if from_flat and given.shape == output.shape:
-            return True
-    rows, columns = output.shape[1:]
-    if rows == columns:
-        return False
-    maps = (info for info in before if info.layout.kind == "channels_first")
-    return any((info.shape[0], math.prod(info.grid)) == (rows, columns) for info in maps)
 
 
 def candidates(
@@ -234,26 +85,56 @@ def _named(subject: Subject, name: str, usable: list[LayerInfo]) -> LayerInfo:
 
 
 def _auto(runner: Runner, pixels: Tensor, usable: list[LayerInfo]) -> LayerInfo:
-    """Return the last layer whose grid the scores depend on, by its outermost name.
+    """Return the last layer whose grid the scores depend on, by the outermost name of what made it.
 
     The dependence is tried, not assumed: behind the last attention block of a ViT only the class token is read, and
-    a map there would be blank for every image.
+    a map there would be blank for every image. Two kinds of layers are put aside, and taken only where no other is
+    left: queries, keys or values inside an attention module, of which each is one part of what the module was given;
+    and adaptive pooling, which fits the grid to the head behind it.
     """
     subject = runner.subject
     tried: set[int] = set()
+    aside: list[LayerInfo] = []
+
+    def reached(info: LayerInfo) -> bool:
+        if len(tried) == TRIED:
+            return False
+        tried.add(info.storage)
+        # One image mostly tells, and costs half; only where it does not, all are tried.
+        return _reached(runner, info, pixels[:1]) or (len(pixels) > 1 and _reached(runner, info, pixels))
+
     for info in reversed(usable):
         if info.storage in tried:
             continue
-        if len(tried) == TRIED:
-            break
-        tried.add(info.storage)
-        # One image mostly tells, and costs half; only where it does not, all are tried.
-        if _reached(runner, info, pixels[:1]) or (len(pixels) > 1 and _reached(runner, info, pixels)):
-            return info
+        if info.attends or _pools(info, usable):
+            aside.append(info)
+        elif reached(info):
+            made = _maker(info, usable)
+            # An attention module keeps the grid; one inside of which it changes is a network of that name.
+            last = next((one for one in aside if one.attends and one.grid != made.grid and reached(one)), made)
+            return _maker(last, usable)
+    for info in aside:
+        if info.storage not in tried and reached(info):
+            return _maker(info, usable)
     raise SubjectError(
         f"no layer of model '{subject.name}' has a spatial grid larger than 1x1 that its scores depend on; check"
         f" that the weights are trained ones, name a layer, or give reshape. {_list(usable)}"
     )
+
+
+def _maker(info: LayerInfo, usable: list[LayerInfo]) -> LayerInfo:
+    """Return the outermost layer that made the tensor of ``info``, where it only handed the tensor on."""
+    makers = [one for one in _aliases(info, usable) if not one.handed_on and one.grid == info.grid]
+    return makers[-1] if makers else info
+
+
+def _pools(info: LayerInfo, usable: list[LayerInfo]) -> bool:
+    return any(one.kind.startswith("Adaptive") and "Pool" in one.kind for one in _aliases(info, usable))
+
+
+def _aliases(info: LayerInfo, usable: list[LayerInfo]) -> list[LayerInfo]:
+    """Return the layers that returned the very tensor of ``info``, with the same numbers in it."""
+    return [one for one in usable if (one.storage, one.version) == (info.storage, info.version)]
 
 
 def _reached(runner: Runner, info: LayerInfo, pixels: Tensor) -> bool:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pytest_saliency import Cases, Explained, Subject, explain
-from pytest_saliency.engine.layers import _Memory
+from pytest_saliency.engine.observing import _Memory
 from pytest_saliency.engine.precision import full_float32
 from pytest_saliency.errors import MethodError, SubjectError
 
