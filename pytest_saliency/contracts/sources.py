@@ -15,6 +15,7 @@ from pytest_saliency.contracts.case_sources import read_cases
 from pytest_saliency.contracts.labels import refuse_other_labels
 from pytest_saliency.contracts.model_sources import make_model
 from pytest_saliency.contracts.place import Place
+from pytest_saliency.contracts.transforms import declared_preprocess
 from pytest_saliency.contracts.weights import load_weights
 from pytest_saliency.errors import CasesError, SubjectError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_saliency.contracts.model_sources.made import Made
     from pytest_saliency.contracts.models import CasesSpec, Contrast, ModelSpec
     from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.preprocess import Preprocess
     from pytest_saliency.engine.subject import Subject
 
 READING = ("layer", "preprocess", "contrast", "output", "reshape", "input")
@@ -71,7 +73,7 @@ def make_subject(
     return Subject(
         made.model,
         layer=spec.layer,
-        preprocess=_preprocess(name, spec, made),
+        preprocess=_preprocess(name, spec, made, place),
         contrast=None if spec.contrast is None else _contrast(spec.contrast, place, class_names),
         output=spec.output,
         reshape=spec.reshape,
@@ -82,11 +84,11 @@ def make_subject(
     )
 
 
-def _preprocess(name: str, spec: ModelSpec, made: Made) -> Mapping[str, Any] | None:
+def _preprocess(name: str, spec: ModelSpec, made: Made, place: Place) -> Mapping[str, Any] | Preprocess | None:
     if spec.preprocess is None:
         return None
     if not isinstance(spec.preprocess, str):
-        return spec.preprocess.model_dump(exclude_none=True)
+        return declared_preprocess(spec.preprocess, place)
     if made.preprocess is None:
         raise SubjectError(
             f"model '{name}' takes 'preprocess: weights' from the contract's defaults, but nothing ships with a model"
