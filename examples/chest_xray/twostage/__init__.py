@@ -1,0 +1,1 @@
+"""Transfer learning in two stages on a folder of images, and the contract that its explanations are held to."""
