@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.maps import Maps
 
 
+DECLARED = "images have several labels: top-1 is the label of each row, top-2 the one that it is declared against"
+
+
 class ClassSensitiveParameters(Parameters):
     """Parameters of ``class_sensitive``; the defaults are the published protocol of the CASE paper."""
 
@@ -85,7 +88,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         "size": None if size is None else list(size),
         "region": region_size(parameters.top_k, prod(size or first.values.shape[1:])),
         "channels": activity.channels,
-        "warnings": common.warnings_of(kept, first, second),
+        "warnings": [*common.warnings_of(kept, first, second), *([DECLARED] if one.multi_label else [])],
     }
     numbers = Numbers.made(
         columns,

@@ -53,12 +53,7 @@ def label_sets(table: Table, columns: Columns, spec: CasesSpec) -> tuple[list[li
 
 def _split(table: Table, column: str, spec: CasesSpec) -> tuple[list[list[float]], Sequence[str]]:
     listed = [(place, _names(place, row[column], spec)) for place, row in table.rows]
-    names = spec.classes or tuple(sorted({name for _, found in listed for name in found}))
-    if len(names) < 2:
-        raise CasesError(
-            f"{table.name} has fewer than two labels in column '{column}' ({', '.join(names) or 'none'}); a label is"
-            f" held against another one. Check 'separator' ({spec.separator}), or list the labels under 'classes'."
-        )
+    names = spec.classes or ()
     for place, found in listed:
         for name in found:
             if name not in names:

@@ -266,6 +266,8 @@ class CasesSpec(Spec):
         for key in ("separator", "no_label"):
             _only_with(self, key, ("csv",))
         columns = self.columns.labels if self.columns else None
+        if self.separator is not None and self.classes is None:
+            raise says("has 'separator' but no 'classes': list the labels in the order of the model's outputs")
         if self.no_label is not None and self.separator is None:
             raise says("has 'no_label' but no 'separator'; they belong together")
         if columns is not None and self.separator is not None:

@@ -33,7 +33,7 @@ class Subject:
         A mapping (``resize``, ``center_crop``, ``mean``, ``std``, ``channels``) or a callable on a batch of pixels
         in [0, 1]. It belongs to the model, so that two models see the same cases.
     contrast
-        Which classes CASE contrasts with: ``{"select": "logits" | "confusion" | "explicit", "k": 3, ...}``.
+        Which classes CASE contrasts with: ``{"select": "logits" | "confusion" | ..., "k": 3, ...}``.
     output
         Where the logits are in what the model returns: index, key, attribute or callable.
     reshape

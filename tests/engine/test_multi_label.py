@@ -310,11 +310,9 @@ def test_labels_present_together_are_counted_once_an_image() -> None:
 
 
 def test_contrast_labels_are_those_most_often_present_together() -> None:
-    #          ed ef ma no pn      effusion with mass twice; nodule and pneumonia once each, but half of the
-    sets = np.array(  #            pneumonias and a third of the nodules have an effusion
-        [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 1, 0, 1, 0], [0, 1, 0, 0, 1]]
-        + [[0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]
-    )
+    # Effusion is with mass twice, and once each with nodule and pneumonia: a third of the nodules, half of the other.
+    lists = [(1, 2), (1, 2), (1, 3), (1, 4), (4,), (3,), (3,)]
+    sets = np.array([[int(u in present) for u in range(LABELS)] for present in lists])
     counts = torch.tensor(cooccurrences(held(sets), LABELS))
     table = cooccurrence_table(counts, 2)
     assert table[1].tolist() == [0, 0, 1, 0, 1]

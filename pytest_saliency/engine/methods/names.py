@@ -79,7 +79,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
 }
 """What counts where the brackets do not say otherwise; a record names it in full."""
 
-CONTRAST = re.compile(r"explicit|(?:logits|confusion|similar_weights|soft):[1-9]\d*")
+CONTRAST = re.compile(r"explicit|(?:logits|confusion|cooccurrence|similar_weights|soft):[1-9]\d*")
 """How a contrast set is named in the brackets of the method that uses it."""
 
 
