@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_saliency.engine.images import EXTENSIONS
-from pytest_saliency.errors import CasesError, first_line
+from pytest_saliency.engine.images import PICTURES
+from pytest_saliency.errors import CasesError, first_line, raised
 
 NEEDED = (
     "Give one an image: masks= of Cases.from_arrays or Cases.from_imagefolder, 'masks' beside 'imagefolder' in a"
     " contract, 'mask' among the 'columns' of a csv, or an array 'masks' in an npz file."
 )
 LOSSY = ("JPEG", "WEBP")
+ENDINGS = (*PICTURES, ".npy")
 
 
 class MaskSource(Protocol):
@@ -48,42 +50,24 @@ class ArrayMask:
 
 @dataclass(frozen=True)
 class FileMask:
-    """A mask in an image file: what is not black is inside, and what is transparent is outside."""
+    """A mask in an image or .npy file: what is not black is inside, and what is transparent is outside."""
 
     path: Path
 
     def load(self, case: str) -> Tensor:
-        from PIL import Image, UnidentifiedImageError
-
         try:
-            with Image.open(self.path) as image:
-                kept = image.format or ""
-                if image.mode.startswith(("I", "F")):
-                    shades = np.asarray(image, dtype=np.float64)
-                    opaque = np.ones(shades.shape, dtype=np.bool_)
-                else:
-                    pixels = np.asarray(image.convert("RGBA"))
-                    shades, opaque = pixels[..., :3].max(axis=2).astype(np.float64), pixels[..., 3] > 0
+            with self.path.open("rb") as file:
+                return _inside(file, self.path.suffix, case, str(self.path))
         except FileNotFoundError:
             raise CasesError(
                 f"the mask of image '{case}' is missing: there is no file {self.path}. Put it there, or take the case"
                 " out."
             ) from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = "it is not an image of a format that Pillow knows" if unknown else first_line(error)
+        except OSError as error:
             raise CasesError(
-                f"the mask of image '{case}' cannot be read ({self.path}): {reason}. Repair or remove the file."
+                f"the mask of image '{case}' cannot be read ({self.path}): {error.strerror}. Mend its rights, or take"
+                " the case out."
             ) from None
-        if not np.isfinite(shades).all():
-            raise CasesError(f"the mask of image '{case}' ({self.path}) holds NaN or infinite pixels; write it anew.")
-        # Lossy compression leaves faint grey around every edge, which would all count as inside.
-        if kept in LOSSY and len(np.unique(shades)) > 2:
-            raise CasesError(
-                f"the mask of image '{case}' ({self.path}) is not binary: it is a {kept} file with shades of grey, as"
-                " its compression leaves them; save masks as PNG, black outside and white inside."
-            )
-        return torch.from_numpy((shades != 0.0) & opaque)
 
     def digest(self, case: str) -> str:
         try:
@@ -94,6 +78,73 @@ class FileMask:
                 f"the mask of image '{case}' cannot be read ({self.path}): {error.strerror}. Put it there, mend its"
                 " rights, or take the case out."
             ) from None
+
+
+@dataclass(frozen=True)
+class BytesMask:
+    """A mask as the content of an image file, handed out by ``fetch(index)`` whenever it is needed."""
+
+    fetch: Callable[[int], bytes]
+    index: int
+
+    def load(self, case: str) -> Tensor:
+        return _inside(BytesIO(self._content(case)), "", case, f"row {self.index}")
+
+    def digest(self, case: str) -> str:
+        return hashlib.sha256(self._content(case)).hexdigest()
+
+    def _content(self, case: str) -> bytes:
+        try:
+            return self.fetch(self.index)
+        except Exception as error:
+            raise CasesError(
+                f"the mask of image '{case}' cannot be read: the dataset, asked for row {self.index}, {raised(error)}."
+                " Repair that row, or leave it out."
+            ) from error
+
+
+def _inside(file: BinaryIO, suffix: str, case: str, place: str) -> Tensor:
+    """Return where a mask file is neither black nor transparent; ``case`` and ``place`` name it in errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    kept = ""
+    try:
+        if suffix.lower() == ".npy":
+            shades, opaque = _array(file), np.ones((), dtype=np.bool_)
+        else:
+            with Image.open(file) as image:
+                kept = image.format or ""
+                if image.mode.startswith(("I", "F")):
+                    shades = np.asarray(image, dtype=np.float64)
+                    opaque = np.ones(shades.shape, dtype=np.bool_)
+                else:
+                    pixels = np.asarray(image.convert("RGBA"))
+                    shades, opaque = pixels[..., :3].max(axis=2).astype(np.float64), pixels[..., 3] > 0
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is not an image of a format that Pillow knows" if unknown else first_line(error)
+        raise CasesError(
+            f"the mask of image '{case}' cannot be read ({place}): {reason}. Repair or remove the file."
+        ) from None
+    if not np.isfinite(shades).all():
+        raise CasesError(f"the mask of image '{case}' ({place}) holds NaN or infinite pixels; write it anew.")
+    # Lossy compression leaves faint grey around every edge, which would all count as inside.
+    if kept in LOSSY and len(np.unique(shades)) > 2:
+        raise CasesError(
+            f"the mask of image '{case}' ({place}) is not binary: it is a {kept} file with shades of grey, as"
+            " its compression leaves them; save masks as PNG, black outside and white inside."
+        )
+    return torch.from_numpy((shades != 0.0) & opaque)
+
+
+def _array(file: BinaryIO) -> np.ndarray[Any, Any]:
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (EOFError, OverflowError, TypeError, MemoryError) as error:
+        raise ValueError(first_line(error)) from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise ValueError("it is not one array of numbers")
+    return found.astype(np.float64)
 
 
 def array_masks(masks: Any, ids: Sequence[str], sizes: Sequence[tuple[int, ...]], source: str) -> tuple[ArrayMask, ...]:
@@ -138,7 +189,7 @@ def folder_masks(folder: Path, paths: Sequence[Path], ids: Sequence[str]) -> tup
         raise CasesError(f"folder of masks {folder} does not exist or is not a folder; check the path.")
     by_stem: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in EXTENSIONS and path.is_file():
+        if path.suffix.lower() in ENDINGS and path.is_file():
             by_stem.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
     images: dict[Path, int] = {}
     for path in paths:

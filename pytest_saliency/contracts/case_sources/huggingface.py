@@ -1,0 +1,220 @@
+"""Images of a Hugging Face dataset in a local folder.
+
+Read without a network and without code of the folder: what ``Dataset.save_to_disk`` wrote, Parquet files, or the
+"imagefolder" layout of the datasets library. Images are decoded when they are needed, by the readers of image files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_saliency.contracts.case_sources.files import file_reading
+from pytest_saliency.contracts.case_sources.tables import OPTIONAL, Table
+from pytest_saliency.errors import CasesError, first_line
+
+if TYPE_CHECKING:
+    from pytest_saliency.contracts.models import CasesSpec, Columns
+    from pytest_saliency.contracts.place import Place
+    from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.images import ImageSource
+
+SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+def make(value: str, spec: CasesSpec, place: Place) -> Cases:
+    """Return the images of one split.
+
+    Raises
+    ------
+    CasesError
+        No such folder (names of the hub are not looked up), split, column or row; the library is not installed.
+    """
+    from pytest_saliency.contracts.models import Columns
+    from pytest_saliency.engine.cases import Cases
+
+    if spec.dicom is not None and spec.dicom.cluster is not None:
+        raise CasesError(f"cases of {value} take clusters from a column ('columns.cluster'), not from DICOM files.")
+    columns = spec.columns or Columns()
+    data = _dataset(place.path(value), value, spec.split)
+    table = _table(data, columns, spec.where, value).where(spec.where)
+    table.filled(columns)
+    labels, class_names = table.labels(columns.label, spec.classes or _names_of(data, columns.label))
+    rows = [int(place.rpartition(" ")[2]) for place, _ in table.rows]
+    fetch, sort = _fetch(data, columns.image, value)
+    masks = None if columns.mask is None else _masks(data, columns.mask, rows, value)
+    return Cases(
+        ids=tuple(table.optional(columns.id) or (f"{data.split or 'row'}-{row:06d}" for row in rows)),
+        labels=tuple(labels),
+        images=tuple(_image(fetch, sort, row, spec) for row in rows),
+        groups=_tuple(table.optional(columns.group)),
+        clusters=_tuple(table.optional(columns.cluster)),
+        masks=masks,
+        class_names=None if class_names is None else tuple(class_names),
+        source=value,
+    )
+
+
+def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _dataset(path: Path, source: str, split: str | None) -> Any:
+    if not path.is_dir():
+        raise CasesError(
+            f"there is no folder {path} for huggingface: {source}; datasets are read from local folders only, never"
+            " from the hub: save it there first with Dataset.save_to_disk."
+        )
+    try:
+        import datasets
+    except ImportError:
+        raise CasesError(
+            "reading Hugging Face datasets needs the package datasets, which is not installed; pip install"
+            " 'pytest-saliency[huggingface]'."
+        ) from None
+    with _offline(datasets):
+        try:
+            found = _load(datasets, path)
+        except CasesError:
+            raise
+        except Exception as error:  # the library raises its own errors, pyarrow's, and those of the file system
+            raise CasesError(
+                f"the dataset in {path} cannot be read: {first_line(error)}. Save it anew with Dataset.save_to_disk."
+            ) from error
+    if not isinstance(found, Mapping):
+        if split is not None and split != str(found.split):
+            raise CasesError(f"the dataset in {path} is one split ({found.split}); leave 'split: {split}' out.")
+        return found
+    if split is None and len(found) == 1:
+        return next(iter(found.values()))
+    if split not in found:
+        said = "'split' is missing" if split is None else f"there is no split '{split}'"
+        raise CasesError(
+            f"the dataset in {path} has the splits {', '.join(map(str, found))}; {said}: name one of them."
+        )
+    return found[split]
+
+
+def _load(datasets: Any, path: Path) -> Any:
+    from pytest_saliency.engine.images import PICTURES
+
+    if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        return datasets.load_from_disk(str(path))
+    parquet = sorted(path.rglob("*.parquet"))
+    if parquet:
+        files: dict[str, list[str]] = {}
+        for file in parquet:
+            files.setdefault(SHARD.sub("", file.stem), []).append(str(file))
+        if len({file.parent for file in parquet}) > 1:
+            raise CasesError(
+                f"{path} has Parquet files in several folders, which are several datasets; name the folder of one."
+            )
+        return datasets.load_dataset("parquet", data_files=files)
+    if any(path.rglob("*.py")):
+        raise CasesError(
+            f"{path} has Python code and no data that can be read without it; code of datasets is not run: save the"
+            " dataset with save_to_disk."
+        )
+    if not any(file.suffix.lower() in PICTURES for file in path.rglob("*")):
+        raise CasesError(f"{path} holds no dataset: none saved by save_to_disk, no Parquet files and no images.")
+    return datasets.load_dataset("imagefolder", data_dir=str(path))
+
+
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Keep the library off the network and its progress bars off the terminal."""
+    from huggingface_hub import constants
+
+    places: tuple[Any, ...] = (datasets.config, constants)
+    bars = not datasets.are_progress_bars_disabled()
+    before = [place.HF_HUB_OFFLINE for place in places]
+    for place in places:
+        place.HF_HUB_OFFLINE = True
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source: str) -> Table:
+    """Return the columns that cases are made of, as text; of the image only that it is there."""
+    header = tuple(data.column_names)
+    wanted = {columns.label, *(getattr(columns, key) for key in OPTIONAL), *(where or {})}
+    read = [name for name in header if name in wanted and name not in (columns.image, columns.mask)]
+    cells = {name: _texts(data, name) for name in read}
+    rows = tuple(
+        (f"{source}: row {row}", dict.fromkeys(header, "there") | {name: cells[name][row] for name in read})
+        for row in range(len(data))
+    )
+    table = Table(f"the dataset in {source}", header, rows)
+    table.require(columns)
+    return table
+
+
+def _texts(data: Any, column: str) -> list[str]:
+    names = _names_of(data, column)
+    values = list(data.with_format(None)[column])
+    known = names or ()
+    return [
+        "" if value is None else known[value] if isinstance(value, int) and 0 <= value < len(known) else str(value)
+        for value in values
+    ]
+
+
+def _names_of(data: Any, column: str) -> list[str] | None:
+    """Return the names of a column of classes, in the order of their indices; None for other columns."""
+    names = getattr(data.features.get(column), "names", None)
+    return None if names is None else list(names)
+
+
+def _fetch(data: Any, column: str, source: str) -> tuple[Callable[[int], Any], str]:
+    """Return what hands out one image, and whether as the content of a file or as an array."""
+    import datasets
+
+    only = data.select_columns([column])
+    if not isinstance(data.features[column], datasets.Image):
+        return _Arrays(only.with_format("numpy"), column), "array"
+    return _Contents(only.cast_column(column, datasets.Image(decode=False)).with_format(None), column), "content"
+
+
+class _Contents:
+    """Hands out the bytes of the image in a row."""
+
+    def __init__(self, data: Any, column: str) -> None:
+        self._data, self._column = data, column
+
+    def __call__(self, row: int) -> bytes:
+        held = self._data[row][self._column]
+        if held is None:
+            raise ValueError("there is no image in this row")
+        found: bytes | None = held["bytes"]
+        return Path(held["path"]).read_bytes() if found is None else found
+
+
+class _Arrays(_Contents):
+    """Hands out the array in a row."""
+
+    def __call__(self, row: int) -> Any:
+        return self._data[row][self._column]
+
+
+def _image(fetch: Callable[[int], Any], sort: str, row: int, spec: CasesSpec) -> ImageSource:
+    from pytest_saliency.engine.images import BytesImage, DatasetImage
+
+    return BytesImage(fetch, row, file_reading(spec)) if sort == "content" else DatasetImage(fetch, row)
+
+
+def _masks(data: Any, column: str, rows: list[int], source: str) -> tuple[Any, ...]:
+    from pytest_saliency.engine.masks import BytesMask
+
+    fetch, sort = _fetch(data, column, source)
+    if sort != "content":
+        raise CasesError(f"column '{column}' of the dataset in {source} holds no images; masks are images.")
+    return tuple(BytesMask(fetch, row) for row in rows)
