@@ -64,9 +64,11 @@ def prepare_small(options: argparse.Namespace) -> None:
 
 
 def prepare_imagenet(options: argparse.Namespace) -> None:
+    rows = listed(options.imagenet, IMAGENET_CLASSES)
+
     from case_paper.weights import SHIPPED, fetched
 
-    tested, held_out = write_halves(listed(options.imagenet, IMAGENET_CLASSES), HERE / "data" / "imagenet")
+    tested, held_out = write_halves(rows, HERE / "data" / "imagenet")
     print(f"ImageNet: {tested} images to draw from, {held_out} held out", flush=True)
     for architecture in SHIPPED:
         fetched(architecture, download=options.download)

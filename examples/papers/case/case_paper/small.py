@@ -21,7 +21,7 @@ DENSE_SEEDS = (0, 1, 2)
 
 def plain() -> nn.Module:
     """Return a small network of the VGG kind; module ``features.9`` is its last convolution, with a grid of 8x8."""
-    widths, layers, before = (16, 32, 48), [], 1
+    widths, layers, before = (12, 24, 32), [], 1
     for width in widths:
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         layers += [nn.MaxPool2d(2)] if width < widths[-1] else []
