@@ -163,6 +163,14 @@ def image_rows(cases: Cases) -> list[list[int]]:
     return list(found.values())
 
 
+def by_image(cases: Cases) -> bool:
+    """Tell whether the clusters are those of units of which nothing else is known: each image one."""
+    if cases.others is None or cases.clusters is None:
+        return False
+    rows = zip(cases.ids, cases.clusters, cases.labels, strict=True)
+    return all(case == f"{cluster}#{cases.class_name(label)}" for case, cluster, label in rows)
+
+
 def cooccurrences(cases: Cases, classes: int) -> NDArray[np.int64]:
     """Return how many images have both labels u and v, (C, C); on the diagonal how many have u. Each image once."""
     counts = np.zeros((classes, classes), dtype=np.int64)

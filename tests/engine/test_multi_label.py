@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pytest_saliency import Cases, Subject, explain
 from pytest_saliency.engine import spread
 from pytest_saliency.engine.contrast import Contrast, cooccurrence_table, sigmoid_sets
-from pytest_saliency.engine.multi_label import cooccurrences
+from pytest_saliency.engine.multi_label import by_image, cooccurrences
 from pytest_saliency.errors import CasesError, MethodError, SaliencyError
 from pytest_saliency.measure.scores import log_odds, softmax_probability
 
@@ -117,6 +117,12 @@ def test_patients_and_groups_are_kept_and_indices_serve_as_names() -> None:
     assert cases.ids == ("p0#1", "p1#1", "p3#1")
     assert cases.clusters == ("a", "a", "b")
     assert cases.groups == ("f", "m", "m")
+
+
+def test_clusters_that_are_only_the_images_are_told_from_patients() -> None:
+    assert by_image(made())
+    assert not by_image(made(clusters=list("aabbccd")))
+    assert not by_image(Cases.from_arrays(images(), [0, 1, 2, 3, 4, 0, 1]))
 
 
 def test_masks_go_with_the_image() -> None:

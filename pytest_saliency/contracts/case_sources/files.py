@@ -35,11 +35,12 @@ def with_clusters(cases: Cases, spec: CasesSpec) -> Cases:
         Clusters from two places, or a file that is no DICOM or has no such entry.
     """
     from pytest_saliency.engine.images import FileImage
+    from pytest_saliency.engine.multi_label import by_image
 
     if spec.dicom is None or spec.dicom.cluster is None:
         return cases
     keyword = spec.dicom.cluster
-    if cases.clusters is not None:
+    if cases.clusters is not None and not by_image(cases):
         raise CasesError(
             f"cases of {cases.source} have clusters in a column, and 'dicom' names {keyword} too; say it in one place."
         )
