@@ -40,7 +40,13 @@ def sweep_perturbation(
     ground: Ground, method: PerturbationMethod, targets: Targets, counted: Counted
 ) -> tuple[Swept, tuple[str, ...]]:
     """Compute ``method`` for every target, and what it wants said; call it inside the runner's session."""
-    site = _CountingSite(ground.runner, ground.layer, ground.size, draw="" if ground.transform is None else "jitter")
+    site = _CountingSite(
+        ground.runner,
+        ground.layer,
+        ground.size,
+        draw="" if ground.transform is None else "jitter",
+        sigmoid=ground.cases.others is not None,
+    )
     grid = tuple(ground.layer.grid)
     done = 0
 

@@ -263,6 +263,22 @@ def test_the_log_odds_of_a_label_are_its_logit() -> None:
     assert log_odds(broken, classes, False, sigmoid=True).isnan().tolist() == [True] + [False] * 6
 
 
+def test_methods_that_weigh_by_probability_take_each_labels_own() -> None:
+    """Score-CAM of the reference code: a channel weighs as the probability of the label when only it is shown."""
+    cases = made(pairs={"effusion": "mass"}).subset([0])
+    maps = explain(subject(), cases).maps("scorecam[reference-code]", "top1").values[0].double().numpy()
+    pixels = images()[0].astype(np.float64)
+    weights = []
+    for channel in range(LABELS):
+        mask = pixels[channel]
+        mask = (mask - mask.min()) / (mask.max() - mask.min())
+        z = WEIGHT * (pixels[1] * mask).mean() + BIAS
+        weights.append(1 / (1 + math.exp(-z)))
+    known = np.einsum("c,cyx->yx", weights, pixels)
+    known, maps = known / known.max(), maps / maps.max()
+    np.testing.assert_allclose(maps, known, atol=1e-4)
+
+
 def test_a_label_beyond_the_model_is_one_sentence() -> None:
     small = nn.Sequential(nn.Conv2d(LABELS, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     for pairs, word in (({1: 2}, "p0#1' has label 2"), ({2: 1}, "p0#2' has label 2")):

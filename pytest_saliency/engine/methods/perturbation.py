@@ -37,6 +37,8 @@ class Site:
     ids, draw
         The cases of the present batch, and which repeat this is: empty, or ``jitter``. What a method draws at random
         for an image hangs on these two alone, so that neither order nor batches change it.
+    sigmoid
+        Whether labels do not exclude each other: each one's probability is then its own sigmoid.
     """
 
     runner: Runner
@@ -48,6 +50,7 @@ class Site:
     progress: Callable[[float], None] = lambda share: None
     ids: tuple[str, ...] = ()
     draw: str = ""
+    sigmoid: bool = False
 
     def count(self, what: str, images: int) -> None:
         """Add ``images`` that went through the model for ``what``."""

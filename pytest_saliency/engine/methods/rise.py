@@ -136,7 +136,7 @@ def _masked_scores(site: Site, inputs: Tensor, masks: Masks, slots: Slots, logit
         said = scores.to(precise)
         if not logit:
             # The softmax of a head with one logit z is the sigmoid of z, and not the softmax of (-z, z).
-            said = said.sigmoid() if binary else said.softmax(1)
+            said = said.sigmoid() if binary or site.sigmoid else said.softmax(1)
         made[:, images, chosen] = said.gather(1, classes[:, images].T).T
         site.count("masks", len(pairs))
         site.progress(part.stop / total)

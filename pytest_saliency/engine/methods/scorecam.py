@@ -193,7 +193,7 @@ def _masked_scores(
         scores = scores.to(_precise(scores))
         if reference:
             # The softmax of a head with one logit z is the sigmoid of z, and not the softmax of (-z, z).
-            scores = scores.sigmoid() if binary else scores.softmax(1)
+            scores = scores.sigmoid() if binary or site.sigmoid else scores.softmax(1)
         for target, classes in targets.items():
             made[target][rows, ks] = scores.gather(1, classes.to(rows.device)[rows].unsqueeze(1)).squeeze(1)
         site.count("channels", len(rows))
