@@ -40,6 +40,15 @@ NAMES = {
     "all-keys": ["on", "drift"],
     "multi-label": ["sensitive", "column-a-label", "arrays"],
     "model-sources": ["a"],
+    "methods": [
+        "on-pixels[captum:IntegratedGradients[steps:128,baseline:blur]]",
+        "on-pixels[captum:GradientShap]",
+        "on-pixels[captum:Occlusion[window:32,stride:16,baseline:mean]]",
+        "on-pixels[captum:DeepLift[grid:28]]",
+        "on-pixels[rise[masks:4000,cells:7,centred]]",
+        "negative-control",
+        "faithful",
+    ],
 }
 
 

@@ -424,7 +424,7 @@ def test_a_model_that_breaks_midway_is_left_as_it_was() -> None:
     _ = found.logits
     for method in ALL:
         Breaking.fuse = 2 if method in ALL[4:] else 3  # in the last of all passes, or one with captum's hooks
-        with pytest.raises(SaliencyError, match="raised ValueError at .*: no more"):
+        with pytest.raises(SaliencyError, match=r"raised ValueError at .*: no more"):
             found.maps(method)
         for module in model.modules():
             assert not {"input", "output", "input_ref"} & set(vars(module))
@@ -518,7 +518,7 @@ def test_deep_lift_names_the_module_that_is_used_twice(name: str) -> None:
     net = BY_NAME[name]
     model = net.model()
     found = explain(subject_of(net, model), cases_of(pictures(2, model.image), model.classes), device="cpu")
-    with pytest.raises(MethodError, match="but 1 of model .* run more often \\(for one, 'shared.1', 2 times\\)"):
+    with pytest.raises(MethodError, match=r"but 1 of model .* run more often \(for one, 'shared.1', 2 times\)"):
         found.maps("captum:DeepLift")
     assert not any(place for m in model.modules() for key, place in vars(m).items() if key.endswith("_hooks"))
 

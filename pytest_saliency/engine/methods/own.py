@@ -22,7 +22,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from pytest_saliency.engine.methods.names import METHOD_NAMES
+from pytest_saliency.engine.methods.names import CAPTUM, METHOD_NAMES
 from pytest_saliency.errors import MethodError, raised
 
 GROUP = "pytest_saliency.methods"
@@ -91,8 +91,8 @@ def names_assumed(names: Iterable[str]) -> Iterator[None]:
 
 
 def is_path(name: str) -> bool:
-    """Tell whether ``name`` is an import path, ``package.module:function``."""
-    return PATH.fullmatch(name) is not None
+    """Tell whether ``name`` is an import path, ``package.module:function``, and no method of the engine."""
+    return PATH.fullmatch(name) is not None and not name.startswith(CAPTUM)
 
 
 def own_method(name: str) -> OwnMethod | None:
