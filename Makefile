@@ -56,4 +56,5 @@ bench-quick: $(READY)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	rm -rf examples/*/weights examples/*/data examples/*/.pytest_cache demo-output
+	rm -rf examples/chest_xray/chest-xray-run examples/papers/*/run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
