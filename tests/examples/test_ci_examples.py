@@ -22,6 +22,8 @@ CI = ROOT / "examples" / "ci"
 ACTION = CI / "github-action" / "action.yml"
 WORKFLOW = CI / "github-workflow.yml"
 GITLAB = CI / "gitlab-ci.yml"
+SHARDS = CI / "github-shards.yml"
+GITLAB_SHARDS = CI / "gitlab-shards.yml"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -37,10 +39,13 @@ def github_steps(path: Path) -> list[dict[str, Any]]:
 
 
 def texts() -> list[tuple[str, str]]:
-    found = [(path.name, step["run"]) for path in (ACTION, WORKFLOW) for step in github_steps(path) if "run" in step]
-    for name, job in load(GITLAB).items():
-        for key in ("before_script", "script", "after_script"):
-            found += [(f"gitlab {name}", line) for line in job.get(key, ())]
+    found = [
+        (path.name, step["run"]) for path in (ACTION, WORKFLOW, SHARDS) for step in github_steps(path) if "run" in step
+    ]
+    for path in (GITLAB, GITLAB_SHARDS):
+        for name, job in load(path).items():
+            for key in ("before_script", "script", "after_script"):
+                found += [(f"gitlab {name}", line) for line in job.get(key, ())]
     return found
 
 
@@ -49,7 +54,7 @@ def test_every_command_and_option_exists() -> None:
     assert [problem for _, words in calls if (problem := problem_of(words))] == []
     used = {words[1] for _, words in calls if words[0] == "pytest-saliency"}
     assert used == {"merge", "summary", "verify"}
-    assert sum(words[0] == "pytest" for _, words in calls) == 3
+    assert sum(words[0] == "pytest" for _, words in calls) == 4
 
 
 def test_the_finder_of_unknown_options_finds_them() -> None:
@@ -67,7 +72,7 @@ def test_the_finder_of_unknown_options_finds_them() -> None:
 
 
 def test_what_others_may_write_reaches_the_shell_as_variables_only() -> None:
-    for path in (ACTION, WORKFLOW):
+    for path in (ACTION, WORKFLOW, SHARDS):
         for step in github_steps(path):
             assert "${{" not in step.get("run", ""), step
 
@@ -85,8 +90,9 @@ def test_the_action_is_whole() -> None:
     assert keep["if"] == "always()"
 
 
-def test_the_workflow_uses_the_action_as_it_is() -> None:
-    jobs = load(WORKFLOW)["jobs"]
+@pytest.mark.parametrize("workflow", [WORKFLOW, SHARDS], ids=lambda path: path.stem)
+def test_the_workflow_uses_the_action_as_it_is(workflow: Path) -> None:
+    jobs = load(workflow)["jobs"]
     (used,) = (step for step in jobs["check"]["steps"] if step.get("uses", "").startswith("./"))
     assert set(used["with"]) <= set(load(ACTION)["inputs"])
     assert used["uses"] == "./.github/actions/saliency"
@@ -98,12 +104,13 @@ def test_the_workflow_uses_the_action_as_it_is() -> None:
 
 
 def test_gitlab_keeps_what_it_names() -> None:
-    for name, job in load(GITLAB).items():
+    for name, job in [*load(GITLAB).items(), *load(GITLAB_SHARDS).items()]:
         if "artifacts" not in job:
             continue
         assert job["artifacts"]["when"] == "always"
         script = " ".join(job["script"])
-        for path in (*job["artifacts"]["paths"], job["artifacts"]["reports"]["junit"]):
+        reports = job["artifacts"].get("reports", {}).values()
+        for path in (*job["artifacts"]["paths"], *(path.partition("*")[0] for path in reports)):
             assert path in script, (name, path)
 
 
@@ -193,3 +200,26 @@ def test_the_release_job_of_gitlab_runs(repository: Path) -> None:
         assert (repository / path).exists()
     told = shell("\n".join(job["after_script"]), repository)
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_shards_of_both_run_and_merge(repository: Path) -> None:
+    """Two of two jobs, one as GitHub runs it and one as GitLab does, joined by GitLab's last job."""
+    github = load(SHARDS)["jobs"]["check"]
+    assert github["strategy"]["matrix"]["shard"] == list(range(1, load(GITLAB_SHARDS)["explanations"]["parallel"] + 1))
+    (used,) = (step for step in github["steps"] if step.get("uses", "").startswith("./"))
+    argument = used["with"]["args"].replace("${{ matrix.shard }}", "1").replace("${{ strategy.job-total }}", "2")
+    (check,) = (step for step in github_steps(ACTION) if step.get("name") == "Check")
+    variables = {"PATHS": used["with"]["paths"], "ARGS": argument, "IMAGES": "none", "TESTER": "A", "CACHE": "false"}
+    one = shell(check["run"], repository, **variables)
+    jobs = load(GITLAB_SHARDS)
+    second = {"CI_NODE_INDEX": "2", "CI_NODE_TOTAL": "2", "GITLAB_USER_NAME": "A"}
+    two = shell("\n".join(jobs["explanations"]["script"]), repository, **second)
+    assert sorted((one.returncode, two.returncode)) == [0, 1], one.stdout + two.stdout
+    merge = "\n".join(jobs["explanations-merged"]["script"])
+    lacking = shell(merge, repository)
+    assert lacking.returncode == 1
+    assert "Shard 1 of 2 over contracts/bad.saliency.yaml, contracts/good.saliency.yaml is not among" in lacking.stderr
+    (repository / "saliency-out" / "run.json").rename(repository / "shards" / "run-1.json")
+    done = shell(merge, repository)
+    assert "2 runs merged: 1 FAIL, 1 PASS" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 3, done.stdout + done.stderr

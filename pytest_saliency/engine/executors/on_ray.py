@@ -88,8 +88,8 @@ class OnRay:
         what = f"the work on model '{ground.runner.subject.name}'"
         content = self.cluster.ray.put(packed((work, plain), what, known.references))
         parts: list[T] = []
-        with self._stopped_on_interrupt():
-            spread = self.pool.spread()
+        spread = self.pool.spread()
+        with self._let_go_of(spread):
             runs = _runs(ground.order, batch, self.pool.size)
             finished = 0
             for order in runs:
@@ -148,10 +148,13 @@ class OnRay:
         return found
 
     @contextmanager
-    def _stopped_on_interrupt(self) -> Iterator[None]:
-        """End the workers where this process stops waiting for them: what they do is of no use any more."""
+    def _let_go_of(self, spread: Spread) -> Iterator[None]:
+        """Hand nothing more out after an error; after an interrupt, end the workers with what they do."""
         try:
             yield
+        except Exception:
+            spread.abandon()
+            raise
         except BaseException:
             self.pool.stop()
             raise
@@ -180,14 +183,14 @@ class RayScoring:
         known = self.executor._known(self.runner)
         content = self.executor.cluster.ray.put(pixels.detach().cpu().contiguous().numpy())
         self._takes.append(take)
-        with self.executor._stopped_on_interrupt():
+        with self.executor._let_go_of(self.spread):
             told = f"a batch of {len(pixels)} changed images of model '{self.runner.subject.name}'"
             self.spread.put(Call("score", (known.refs, known.runner, content), told))
             for done in self.spread.ready():
                 self._hand_on(done.value, done.halved)
 
     def finish(self) -> None:
-        with self.executor._stopped_on_interrupt():
+        with self.executor._let_go_of(self.spread):
             for done in self.spread.finish():
                 self._hand_on(done.value, done.halved)
 

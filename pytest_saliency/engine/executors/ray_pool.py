@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Pool:
     threads: int
     _ready: list[_Member] = field(default_factory=list)
     _starting: dict[Any, _Member] = field(default_factory=dict)
+    _abandoned: dict[Any, _Member] = field(default_factory=dict)
     _failed: int = 0
 
     def start(self) -> None:
@@ -64,7 +65,7 @@ class Pool:
         """End all workers, whatever they do."""
         for member in (*self._ready, *self._starting.values()):
             self.cluster.ray.kill(member.actor)
-        self._ready, self._starting = [], {}
+        self._ready, self._starting, self._abandoned = [], {}, {}
 
     def spread(self) -> Spread:
         """Return a stream of calls over these workers, which are started if they are not there."""
@@ -78,12 +79,19 @@ class Pool:
         member = min(self._ready, key=lambda one: one.calls, default=None)
         return member if member is not None and member.calls < QUEUED else None
 
-    def starting(self) -> list[Any]:
-        """Return what becomes ready when a worker is there."""
-        return list(self._starting)
+    def awaited(self) -> list[Any]:
+        """Return what becomes ready when a worker is there, or has done what nobody waits for any more."""
+        return [*self._starting, *self._abandoned]
+
+    def abandon(self, flying: Mapping[Any, _Member]) -> None:
+        """Let workers end calls whose outcome is of no use."""
+        self._abandoned |= flying
 
     def arrived(self, ref: Any) -> None:
-        """Take a worker that is there, or count one that could not be started."""
+        """Take a worker that is there or free again, or count one that could not be started."""
+        if ref in self._abandoned:
+            self._abandoned.pop(ref).calls -= 1
+            return
         member = self._starting.pop(ref)
         try:
             about = self.cluster.ray.get(ref)
@@ -94,7 +102,6 @@ class Pool:
                     f"--saliency-ray: {self._failed} workers could not be started (the last: {_reason(error)}). Every"
                     " machine of the cluster needs pytest-saliency and the packages of the model."
                 ) from error
-            self.start()
             return
         for package, version in versions().items():
             if about[package] != version:
@@ -105,10 +112,8 @@ class Pool:
         self._ready.append(member)
 
     def lost(self, member: _Member) -> None:
-        """Forget a worker, and ask for another one in its place."""
-        if member in self._ready:
-            self._ready.remove(member)
-        self.start()
+        """Forget a worker; another one takes its place as soon as somebody waits for one."""
+        self._ready = [one for one in self._ready if one is not member]
 
     @property
     def here(self) -> int:
@@ -165,9 +170,10 @@ class Spread:
     def pump(self) -> None:
         """Wait until something happened, and take it in."""
         ray, pool = self.pool.cluster.ray, self.pool
+        pool.start()
         begun = time.monotonic()
         while True:
-            watched = [*self._flying, *pool.starting()]
+            watched = [*self._flying, *pool.awaited()]
             found, _ = ray.wait(watched, num_returns=1, timeout=1.0)
             if found:
                 break
@@ -182,6 +188,12 @@ class Spread:
         else:
             pool.arrived(ref)
         self._hand_out()
+
+    def abandon(self) -> None:
+        """Hand nothing out any more; workers end what they have."""
+        self._waiting.clear()
+        self.pool.abandon({ref: member for ref, (_, member) in self._flying.items()})
+        self._flying.clear()
 
     def _landed(self, ref: Any) -> None:
         ray = self.pool.cluster.ray

@@ -71,7 +71,7 @@ def unpacked(content: bytes, find: Callable[[str, str], object] | None = None) -
 
     try:
         stream = io.BytesIO(content)
-        sys.path += [one for one in pickle.load(stream) if one not in sys.path]
+        sys.path[:0] = [one for one in pickle.load(stream) if one not in sys.path]
         return Unpickler(stream).load()
     except (ImportError, AttributeError) as error:
         import socket
