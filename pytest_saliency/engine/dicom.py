@@ -48,7 +48,7 @@ def read_dicom(file: BinaryIO, reading: FileReading) -> Tensor:
     data = _dataset(file)
     numbers, kind = _numbers(data)
     frames = int(data.get("NumberOfFrames", 1) or 1)
-    if numbers.ndim == (2 if kind == "grey" else 3):
+    if numbers.ndim == (3 if kind == "colour" else 2):
         numbers = numbers[None]
     if frames > 1 and not reading.volume:
         raise UnreadableError(

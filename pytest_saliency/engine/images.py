@@ -145,8 +145,8 @@ def decoded(file: BinaryIO, suffix: str, reading: FileReading, case: str, place:
     """
     from PIL import Image, UnidentifiedImageError
 
+    sort = _sort(file, suffix)
     try:
-        sort = _sort(file, suffix)
         if sort == "dicom":
             return read_dicom(file, reading)
         found = read_numpy(file, reading.volume) if sort == "numpy" else read_picture(file, reading.volume)
@@ -155,7 +155,8 @@ def decoded(file: BinaryIO, suffix: str, reading: FileReading, case: str, place:
         raise CasesError(f"image '{case}' ({place}) {error}") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         file.seek(0)
-        named = "" if not looks_like_dicom(file.read(HEAD)) else ", but DICOM; give it the ending .dcm"
+        dicom = sort == "picture" and looks_like_dicom(file.read(HEAD))
+        named = ", but DICOM; give it the ending .dcm" if dicom else ""
         raise CasesError(
             f"image '{case}' cannot be read ({place}): {_reason(error)}{named}. Repair or remove the file."
         ) from None

@@ -6,7 +6,6 @@ import re
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 
 from pytest_saliency.engine.reading import Stored, UnreadableError
 
@@ -113,19 +112,29 @@ def _is_deep_colour_png(head: bytes) -> bool:
 
 
 def _deep_png(file: BinaryIO) -> Stored:
-    """Return the colours of a 16-bit PNG; what is transparent keeps its colour, as in files of 8 bits."""
-    from torchvision.io import ImageReadMode, decode_image
+    """Return the colours of a 16-bit PNG; what is transparent keeps its colour, as in files of 8 bits.
 
-    try:
-        made = decode_image(torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED)
-    except RuntimeError:
-        raise UnreadableError("is a PNG that is damaged or ends too early; repair or remove it.") from None
-    array = made.numpy()
-    if array.dtype != np.uint16:
-        raise UnreadableError(
-            "is a colour PNG of 16 bits, which this torchvision reads as 8; update torchvision, or save it as .npy."
-        )
-    return Stored(np.repeat(array[:1], 3, axis=0) if len(array) < 3 else array[:3], DEEP)
+    Pillow hands out one byte of each value, which one is up to the raw mode: so it is asked for the upper bytes (big
+    endian, as they are stored), then for the lower ones.
+    """
+    from PIL import Image
+
+    def bytes_as(raw: str | None, mode: str | None = None) -> np.ndarray[Any, Any]:
+        file.seek(0)
+        with Image.open(file) as image:
+            if mode is not None:
+                image._mode = mode
+            if raw is not None:
+                image.tile = [(*tile[:3], raw) for tile in image.tile]  # type: ignore[misc]
+            return np.array(image).astype(np.uint16)
+
+    file.seek(25)
+    if file.read(1) == b"\x04":  # grey and alpha: four bytes a pixel, as those of RGBA
+        four = bytes_as("RGBA", "RGBA")
+        return Stored(np.repeat((four[..., 0] * 256 + four[..., 1])[None], 3, axis=0), DEEP)
+    upper = bytes_as(None)
+    lower = bytes_as("RGB;16L" if upper.shape[2] == 3 else "RGBA;16L")
+    return Stored((upper * 256 + lower)[..., :3].transpose(2, 0, 1), DEEP)
 
 
 def _deep_pgm(file: BinaryIO) -> Stored | None:

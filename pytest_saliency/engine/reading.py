@@ -57,11 +57,11 @@ class Stored:
             Numbers below 0, above white, or not finite.
         """
         numbers = self.numbers
+        if numbers.size == 0:
+            raise UnreadableError("holds no pixels; repair or remove it.")
         if numbers.dtype == np.uint8 and white is None and self.top == 255.0:
             return torch.from_numpy(np.ascontiguousarray(numbers)).to(torch.float32).div_(255.0)
         top = self.top if white is None else white
-        if numbers.size == 0:
-            raise UnreadableError("holds no pixels; repair or remove it.")
         if not np.isfinite(numbers).all():
             raise UnreadableError("holds NaN or infinite pixels; repair or remove it.")
         low, high = float(numbers.min()), float(numbers.max())
