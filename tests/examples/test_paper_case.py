@@ -433,7 +433,7 @@ def test_the_small_run_from_training_to_tables(tmp_path: Path) -> None:
         told = record["decision"]["readouts"]["softmax_drop"]["mean"]
         drop = Drop.of(record, None)
         assert (drop.mean, drop.sd) == (pytest.approx(told["mean"]), pytest.approx(told["sd"])), (model, method)
-    assert all(f"dense-seed-{seed}" in text for seed in (1, 2))
+    assert "dense-seed-1" in text
     assert "paper" not in text.partition("## Section V-B")[0]  # it printed nothing about these networks
 
 
