@@ -57,4 +57,5 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	rm -rf examples/*/weights examples/*/data examples/*/.pytest_cache demo-output
 	rm -rf examples/chest_xray/chest-xray-run examples/papers/*/run
+	rm -rf examples/papers/case/data examples/papers/case/weights examples/papers/case/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
