@@ -86,7 +86,7 @@ class OnRay:
         known = self._known(ground.runner, ground.cases)
         plain = replace(ground, order=(), report=None, size=BatchSize(batch))
         what = f"the work on model '{ground.runner.subject.name}'"
-        content = self.cluster.ray.put(packed((work, plain), what, known.references))
+        content = self.cluster.put(packed((work, plain), what, known.references), what)
         parts: list[T] = []
         spread = self.pool.spread()
         with self._let_go_of(spread):
@@ -143,7 +143,7 @@ class OnRay:
     def _send(self, thing: object, state: object, what: str, value: object) -> _Sent:
         found = next((one for one in self._sent if one.thing is thing and one.state == state), None)
         if found is None:
-            found = _Sent(thing, state, f"{next(self._numbers)}", self.cluster.ray.put(packed(value, what)))
+            found = _Sent(thing, state, f"{next(self._numbers)}", self.cluster.put(packed(value, what), what))
             self._sent = [*self._sent[-2 * SENT + 1 :], found]
         return found
 
@@ -181,7 +181,7 @@ class RayScoring:
 
     def put(self, pixels: Tensor, take: Callable[[Tensor], None]) -> None:
         known = self.executor._known(self.runner)
-        content = self.executor.cluster.ray.put(pixels.detach().cpu().contiguous().numpy())
+        content = self.executor.cluster.put(pixels.detach().cpu().contiguous().numpy(), "a batch of changed images")
         self._takes.append(take)
         with self.executor._let_go_of(self.spread):
             told = f"a batch of {len(pixels)} changed images of model '{self.runner.subject.name}'"

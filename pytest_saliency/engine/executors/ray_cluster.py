@@ -29,6 +29,22 @@ class Cluster:
     gpus: int
     ours: bool
 
+    def put(self, value: object, what: str) -> Any:
+        """Put something into the object store.
+
+        Raises
+        ------
+        ClusterError
+            There is no room for it; ``what`` names it in the message.
+        """
+        try:
+            return self.ray.put(value)
+        except self.ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"--saliency-ray: {what} could not be put into the object store of the cluster ({first_line(error)});"
+                " give it more memory (ray start --object-store-memory), or take fewer images."
+            ) from error
+
     def leave(self) -> None:
         """Disconnect; a cluster that was started here ends."""
         if self.ours and self.ray.is_initialized():
