@@ -45,12 +45,15 @@ def from_torchvision(transform: Any, where: str) -> Mapping[str, Any]:
     return held_against([made], transform, where, "torchvision")
 
 
-def from_timm(model: Any, where: str) -> Mapping[str, Any]:
-    """Return what timm's own transform for ``model`` does in evaluation (``resolve_model_data_config``)."""
+def from_timm(model: Any, where: str, channels: int | None = None) -> Mapping[str, Any]:
+    """Return what timm's own transform for ``model`` does in evaluation (``resolve_model_data_config``).
+
+    ``channels`` are those that the model takes, where it was made with others than its weights have.
+    """
     data: Any = import_module("timm.data")
     said = data.resolve_model_data_config(model)
-    channels, *size = said["input_size"]
-    if len(said["mean"]) != channels:
+    size = said["input_size"][1:]
+    if channels not in (None, len(said["mean"])):
         raise _no_word(where, "timm's configuration", f"it has {len(said['mean'])} means for {channels} channels")
     scaled = [int(side // said["crop_pct"]) for side in size]
     squashed = said["crop_mode"] == "squash"
@@ -83,8 +86,10 @@ def from_processor(processor: Any, where: str) -> Mapping[str, Any]:
     normal = getattr(processor, "do_normalize", False)
     mean = list(processor.image_mean) if normal else [0.0] * 3
     std = list(processor.image_std) if normal else [1.0] * 3
-    look = _normalise([round((m + shift) / scale, 9) for m in mean], [round(s / scale, 9) for s in std])
-    readings = [{**geometry, **look} for geometry in _geometries(processor, INTERPOLATIONS.get(code, ""))]
+    looks = [_normalise([round((m + shift) / scale, 9) for m in mean], [round(s / scale, 9) for s in std])]
+    if getattr(processor, "include_top", False):  # EfficientNet: divided by the standard deviations once more
+        looks.append(_normalise(looks[0]["mean"], [round(s * s / scale, 9) for s in std]))
+    readings = [{**one, **look} for one in _geometries(processor, INTERPOLATIONS.get(code, "")) for look in looks]
     return held_against(readings, run, where, f"the image processor {who}")
 
 

@@ -68,7 +68,13 @@ def make(name: str, folder: str, spec: ModelSpec, place: Place) -> Made:
 
     with _quiet(transformers), _sentences(name, path):
         model, told = auto.from_pretrained(
-            str(path), config=config, output_loading_info=True, dtype=torch.float32, **OFFLINE, **arguments
+            str(path),
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused right below, by name
+            dtype=torch.float32,
+            **OFFLINE,
+            **arguments,
         )
     _refuse_holes(name, path, told)
     return Made(model, sha256=digest, preprocess=ships, labels=labels)

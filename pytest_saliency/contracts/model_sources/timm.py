@@ -47,7 +47,7 @@ def make(name: str, architecture: str, spec: ModelSpec, place: Place) -> Made:
     build = partial(_built, name, timm, full, spec)
     model = build()
     adapt = ("keys as timm reads them", partial(_as_timm_reads, build))
-    ships = partial(from_timm, model, f"model '{name}'")
+    ships = partial(from_timm, model, f"model '{name}'", (spec.args or {}).get("in_chans"))
     if spec.shipped is None:
         return Made(model, adapt=adapt, preprocess=ships)
     if spec.num_classes not in (None, configured.num_classes):
