@@ -52,10 +52,10 @@ class Work:
     pixels: Tensor
     slots: Slots
 
-    def baselines(self, count: int = 1) -> Tensor:
-        """Return the declared baselines as inputs of the model, (n, count, C, *S)."""
-        pixels = self.pixels.to(self.inputs.device)
-        made = baseline_pixels(self.name.setting("baseline"), pixels, self.site.ids, self.site.draw, count)
+    def baselines(self, count: int = 1, at: slice = slice(None)) -> Tensor:
+        """Return the declared baselines of the images at ``at`` as inputs of the model, (n, count, C, *S)."""
+        pixels = self.pixels[at].to(self.inputs.device)
+        made = baseline_pixels(self.name.setting("baseline"), pixels, self.site.ids[at], self.site.draw, count)
         return model_inputs(self.site, made.flatten(0, 1), self.name.base).reshape(
             *made.shape[:2], *self.inputs.shape[1:]
         )
@@ -194,19 +194,18 @@ def _gradient_shap(work: Work) -> Made:
     from captum.attr import GradientShap
 
     samples, share = int(work.name.setting("samples")), float(work.name.setting("noise"))
-    inputs, baselines = work.inputs.cpu(), work.baselines(samples).cpu()
+    inputs = work.inputs.cpu()
     flat = inputs.flatten(1)
     noise = share * (flat.amax(1) - flat.amin(1))
     made = []
     for i, case in enumerate(work.site.ids):
         seed = seed_from("captum:GradientShap", case, work.site.draw)
+        baselines = work.baselines(samples, slice(i, i + 1))[0].cpu()
 
-        def attribute(explainer: Any, i: int = i, seed: int = seed) -> Tensor:
+        def attribute(explainer: Any, i: int = i, seed: int = seed, baselines: Tensor = baselines) -> Tensor:
             torch.default_generator.manual_seed(seed % 2**63)
             np.random.seed(seed % 2**32)
-            found: Tensor = explainer.attribute(
-                inputs[i : i + 1], baselines[i], n_samples=samples, stdevs=float(noise[i])
-            )
+            found: Tensor = explainer.attribute(inputs[i : i + 1], baselines, n_samples=samples, stdevs=float(noise[i]))
             return found
 
         made.append(_of_all_classes(work, GradientShap(_never), work.slots.classes[:, i : i + 1], attribute))
