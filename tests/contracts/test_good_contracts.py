@@ -40,6 +40,7 @@ NAMES = {
     "all-keys": ["on", "drift"],
     "multi-label": ["sensitive", "column-a-label", "arrays"],
     "model-sources": ["a"],
+    "images": ["a", "b", "c"],
     "methods": [
         "on-pixels[captum:IntegratedGradients[steps:128,baseline:blur]]",
         "on-pixels[captum:GradientShap]",
