@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pytest_saliency.contracts.contract import parse_contract
 from pytest_saliency.contracts.models import CasesSpec, Contrast
 from pytest_saliency.contracts.place import Place
 from pytest_saliency.contracts.sources import _contrast, make_cases
@@ -138,3 +140,11 @@ def test_bad_lists_are_one_sentence(tmp_path: Path, text: str, extra: dict[str, 
         read(tmp_path, text, given)
     if isinstance(caught.value, CasesError):
         assert "\n" not in str(caught.value)
+
+
+def test_the_contracts_of_the_page_are_contracts() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "multi-label.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        parse_contract(block.encode(), Path("page.saliency.yaml"))
