@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pytest_saliency.contracts.contract import parse_contract
 from pytest_saliency.contracts.models import CasesSpec, ModelSpec
 from pytest_saliency.contracts.place import Place
 from pytest_saliency.contracts.sources import make_cases, make_subject
 from pytest_saliency.engine.cases import Cases
+from pytest_saliency.engine.images import EXTENSIONS
 from pytest_saliency.engine.preprocess import Preprocess
 from pytest_saliency.errors import CasesError, SaliencyError
 
@@ -405,3 +408,20 @@ def test_a_size_that_changes_for_some_images_only_is_found_when_it_happens(place
     closed = Place(place.folder, place.root, False, {"net": torch.nn.Conv2d(3, 2, 1)})
     with pytest.raises(SaliencyError, match="padding:pad is not imported"):
         make_subject("ft", spec, closed, None, ("fixture", "preprocess"))
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page_are_contracts() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        head = "" if block.startswith("models:") else "models: {ft: {fixture: net}}\n"
+        tail = "cases: {npz: a.npz}\n" if block.startswith("models:") else ""
+        check = "checks: [{id: a, kind: not_vacuous, model: ft, method: gradcam, max_share: 0.1}]\n"
+        made = parse_contract(f"saliency: 1\ncontract: page\n{head}{block}{tail}{check}".encode(), Path("x"))
+        assert made.cases is not None
+    for ending in EXTENSIONS:
+        assert ending.removeprefix(".").upper() in text.upper().replace("JPEG", "JPEG JPG").replace("TIFF", "TIFF TIF")
