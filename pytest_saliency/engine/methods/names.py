@@ -71,7 +71,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "rise": ("masks:1000", "cells:7", "keep:0.5", "score:probability"),
     "rollout": ("heads:mean",),
     "captum:IntegratedGradients": ("steps:64", "baseline:zero", "grid:56"),
-    "captum:GradientShap": ("samples:32", "noise:0.1", "baseline:random", "grid:56"),
+    "captum:GradientShap": ("samples:32", "noise:0.1", "baseline:zero", "grid:56"),
     "captum:Occlusion": ("window:16", "stride:8", "baseline:zero", "grid:56"),
     "captum:DeepLift": ("baseline:zero", "grid:56"),
     "captum:Saliency": ("grid:56",),
