@@ -129,6 +129,8 @@ class Description:
                 described = ["property", self.of(value.fget), self.of(value.fset)]
             case functools._lru_cache_wrapper():
                 described = self.of(value.__wrapped__)
+            case torch.fx.Graph():  # its nodes hold far more, none of which is computed with
+                described = ["graph", ADDRESS.sub("", value.python_code("self").src)]
             case torch.device():
                 described = ["device"]
             case torch.dtype() | torch.layout() | torch.memory_format():
@@ -138,6 +140,8 @@ class Description:
         return described
 
     def _tensor(self, tensor: Tensor) -> list[Any]:
+        if type(tensor).__name__ == "FakeTensor":  # of an exported program: a shape, and asking it for numbers is slow
+            return self._opaque(tensor)
         try:
             array = tensor.detach().cpu().contiguous()
             content = array.reshape(-1).view(torch.uint8).numpy()
@@ -162,7 +166,8 @@ class Description:
             return [*made, getattr(module, "code", None)]
         if not type(module).__module__.startswith("torch._dynamo"):  # it wraps a model, which is in the tree
             own = vars(module)
-            made.append([[name, self.of(own[name])] for name in sorted(own.keys() - INTERNAL)])
+            again = {"graph_module"} if type(module).__module__ == "torch.export.unflatten" else set()  # its own graph
+            made.append([[name, self.of(own[name])] for name in sorted(own.keys() - INTERNAL - again)])
         made.append([[self.of(hook) for hook in (vars(module).get(kind) or {}).values()] for kind in HOOKS])
         return made
 

@@ -6,9 +6,14 @@ that was not exported as free. What of that would make maps wrong or impossible 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
+import json
+import logging
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 HOW = "torch.export.export(model.eval(), (images,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
 TRAINING = {"batch_norm": 5, "dropout": 2}
 """Operations with a flag for training, and the place of the flag."""
+PLAIN = ("weight_", "tensor_")
+"""How files begin that hold the numbers of a tensor, and nothing else."""
 LISTED = 8
 
 
@@ -39,14 +46,14 @@ def make(name: str, file: str, spec: ModelSpec, place: Place) -> Made:
     path = place.path(file)
     digest = checked_sha256(path, name, spec.sha256)
     _refuse_other_formats(name, path)
+    _refuse_code(name, path)
     program = _loaded(name, path)
     _refuse_fixed_batch(name, path, program)
     _refuse_training(name, path, program)
     import torch
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             model = torch.export.unflatten(program)
     except Exception as error:  # what it cannot put together again
         raise SubjectError(
@@ -70,6 +77,8 @@ def _refuse_other_formats(name: str, path: Path) -> None:
         what = "a program that was compiled for one processor, without layers"
     elif "data.pkl" in parts:
         what = "a checkpoint of weights; name the architecture they belong to and give the file under 'weights'"
+    elif inside and not any(one.startswith("models/") for one in parts):
+        what = "no program that this version knows"
     elif not inside:
         what = f"no archive ({path.stat().st_size:,} bytes); it may be cut short or a Git LFS pointer"
     else:
@@ -79,12 +88,53 @@ def _refuse_other_formats(name: str, path: Path) -> None:
     )
 
 
+def _refuse_code(name: str, path: Path) -> None:
+    """Raise where the archive holds pickles that could run code: torch reads them without restriction if it must."""
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        inside = {one.partition("/")[2]: one for one in archive.namelist()}
+        pickles = [one for one in inside if one.endswith(".pt")]  # sample inputs; in older archives weights as well
+        for config in (one for one in inside if one.endswith("_config.json")):
+            try:
+                payloads = json.loads(archive.read(inside[config]))["config"].values()
+                kept = [(str(one["path_name"]), bool(one.get("use_pickle"))) for one in payloads]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise SubjectError(
+                    f"model '{name}': the program {path} is damaged: {config} cannot be read ({first_line(error)})."
+                ) from error
+            folder = config.rpartition("/")[0]
+            pickles += [f"{folder}/{file}" for file, pickled in kept if pickled or not file.startswith(PLAIN)]
+        for one in pickles:
+            try:
+                torch.load(io.BytesIO(archive.read(inside[one])), map_location="cpu", weights_only=True)
+            except Exception as error:
+                raise SubjectError(
+                    f"model '{name}': the program {path} is refused: {one} in it is a pickle of more than tensors, and"
+                    " reading it could run any code. Export the model with tensors as example inputs and without"
+                    " objects of its own."
+                ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's warnings and tracebacks to itself: what went wrong is raised as well."""
+    logger = logging.getLogger("torch.export")
+    before = logger.disabled
+    try:
+        logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
 def _loaded(name: str, path: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = torch.export.load(str(path))
     except Exception as error:  # another version of torch, an operation of a package that is not here, no such device
         raise SubjectError(
@@ -142,8 +192,19 @@ def _refuse_training(name: str, path: Path, program: Any) -> None:
             )
 
 
+def _called(model: nn.Module) -> list[str]:
+    """Return the names of the modules that the program's graphs call, in the order of the modules."""
+    called = {
+        f"{name}.{node.target}".removeprefix(".")
+        for name, module in model.named_modules()
+        for node in getattr(getattr(module, "graph", None), "nodes", ())
+        if node.op == "call_module"
+    }
+    return [name for name, _ in model.named_modules() if name in called]
+
+
 def _refuse_gone(name: str, path: Path, model: nn.Module, layer: str) -> None:
-    names = [one for one, _ in model.named_modules() if one]
+    names = [one for one in _called(model) if "@" not in one]  # "@1" is the second call of a module
     if layer in ("auto", "penultimate", *names):
         return
     close = difflib.get_close_matches(layer, names, n=1)
@@ -151,5 +212,5 @@ def _refuse_gone(name: str, path: Path, model: nn.Module, layer: str) -> None:
     some = ", ".join(names[-LISTED:]) or "none"
     raise SubjectError(
         f"model '{name}': the program {path} has no layer '{layer}'; {hint}An exported program keeps only modules that"
-        f" computed something (no dropout, no identity, none that was fused away). Its last layers are {some}."
+        f" ran when it was exported, under the names they had then. Its last layers are {some}."
     )
