@@ -323,6 +323,42 @@ def test_fine_tuning_is_repeatable_and_learns() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+class Headed(nn.Module):
+    """A network with a head where DenseNet-201 has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classifier = nn.Linear(4, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.classifier(self.features(x))
+        return made
+
+
+def test_a_trained_network_is_kept_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file
+
+    data = SimpleNamespace(data=np.zeros((8, 32, 32, 3), np.uint8), targets=[99, 0, 1, 2, 3, 4, 5, 6])
+    monkeypatch.setattr(weights, "fetched", lambda name, download: tmp_path)
+    monkeypatch.setattr(weights, "read", lambda folder, train, download: data if train else None)
+    monkeypatch.setattr("torchvision.models.get_model", lambda name, weights: Headed())
+    recipe, said = cifar.Recipe(epochs=2, batch=4, size=32), []
+
+    def tuned(seed: int) -> Path:
+        return weights.tuned_on_cifar(tmp_path, tmp_path / "weights", seed, recipe, "cpu", say=said.append)
+
+    first = tuned(0)
+    assert load_file(first)["classifier.weight"].shape == (100, 4)
+    assert len(said) == 2
+    written = first.stat().st_mtime_ns
+    assert tuned(0) == first
+    assert first.stat().st_mtime_ns == written
+    assert said[-1] == "  seed 0: densenet201-cifar100-0.safetensors is there, and is used"
+    assert tuned(1).name == "densenet201-cifar100-1.safetensors"
+    assert sorted(path.suffix for path in (tmp_path / "weights").iterdir()) == [".safetensors"] * 2
+
+
 @pytest.fixture
 def empty_hub(tmp_path: Path) -> Iterator[Path]:
     before = torch.hub.get_dir()
