@@ -28,16 +28,15 @@ class Small(nn.Module):
 
 
 class Dying(Small):
-    """Ends its process, as a killed worker does, while the file ``marker`` is there; ``once`` removes it first."""
+    """Ends its process, as a killed worker does, if the file ``marker`` is there; it is removed first."""
 
-    def __init__(self, marker: Path, once: bool) -> None:
+    def __init__(self, marker: Path) -> None:
         super().__init__()
-        self.marker, self.once = marker, once
+        self.marker = marker
 
     def forward(self, pixels: Tensor) -> Tensor:
         if len(pixels) > 2 and self.marker.exists():  # the layer is found with two images, by the test's own process
-            if self.once:
-                self.marker.unlink()
+            self.marker.unlink()
             os.kill(os.getpid(), 9)
         return super().forward(pixels)
 

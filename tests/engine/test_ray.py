@@ -18,16 +18,14 @@ import pytest
 import torch
 
 import pytest_saliency
-from pytest_saliency import assert_faithful
-from pytest_saliency.engine.executors import ray_pool
+from pytest_saliency.checks.curves import curves
 from pytest_saliency.engine.executors.on_ray import OnRay
-from pytest_saliency.engine.executors.ray_cluster import ClusterError
 from pytest_saliency.engine.explained import Explained, explain
 from pytest_saliency.errors import SaliencyError, SubjectError
 
 from .ray_models import BATCH, IMAGES, Dying, Failing, Locked, Small, bright_cases, cases, subject_of
 
-METHODS = ("gradcam", "case", "scorecam", "ablationcam", "tests.engine.ray_models:gradient")
+METHODS = ("gradcam", "case", "scorecam", "tests.engine.ray_models:gradient")
 
 
 def explained(subject: Any, over: Any, executor: OnRay | None) -> Explained:
@@ -50,15 +48,15 @@ def sentence_of(run: Any) -> str:
     return str(caught.value)
 
 
-def test_a_cluster_gives_the_bytes_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_gives_the_bytes_of_one_process(tmp_path: Path) -> None:
     executor = OnRay.at("local", "cpu")
     try:
         executor.pool.size = 2
         _same_bytes(executor)
-        _a_lost_worker(executor, tmp_path / "marker", monkeypatch)
+        _a_lost_worker(executor, tmp_path / "marker")
         _errors(executor)
         workers = [int(one) for one in _processes(executor)]
-        assert len(workers) == 1
+        assert len(workers) == 2
         assert os.getpid() not in workers
     finally:
         executor.close()
@@ -83,34 +81,22 @@ def _same_bytes(executor: OnRay) -> None:
     assert counted[1]["scorecam"] == counted[0]["scorecam"]
     told = {"name": "ray", "workers": 2, "device": "cpu", "threads": 1}
     assert (there.costs()["executor"], here.costs().get("executor")) == (told, None)
-    numbers = [
-        assert_faithful(one, method="gradcam", top_k=0.1, min_advantage=-9.0, keep="all").numbers
-        for one in (here, there)
-    ]
-    assert numbers[0] == numbers[1]
+    changed = [curves(one, "gradcam", "top1", "blur", 3).deletion["log_odds"] for one in (here, there)]
+    assert changed[0].tolist() == changed[1].tolist()
     # A contrast set that needs the classifier's rows, which are read in this process.
     contrast = {"select": "similar_weights", "k": 2}
     one, two = (explained(subject_of(Small(), **contrast), cases(), who) for who in (None, executor))
     same(one, two, ("case",))
 
 
-def _a_lost_worker(executor: OnRay, marker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_lost_worker(executor: OnRay, marker: Path) -> None:
     here = explained(subject_of(Small()), cases(), None)
     before = set(_processes(executor))
     marker.touch()
-    same(here, explained(subject_of(Dying(marker, once=True)), cases(), executor), ("gradcam",))
+    same(here, explained(subject_of(Dying(marker)), cases(), executor), ("gradcam",))
     assert not marker.exists(), "no worker died"
     after = _processes(executor)
     assert len(before & set(after)) == 1
-    monkeypatch.setattr(ray_pool, "TRIES", 2)
-    executor.pool.size = 1  # every further worker takes seconds to start
-    marker.touch()
-    lost = explained(subject_of(Dying(marker, once=False)), cases(), executor)
-    with pytest.raises(
-        ClusterError, match=r"\d+ images \('case-00\d\d' and so on\) went to 2 workers, and each of them"
-    ):
-        _ = lost.logits
-    marker.unlink()
 
 
 def _errors(executor: OnRay) -> None:
@@ -124,7 +110,7 @@ def _errors(executor: OnRay) -> None:
     assert local == spread
     with pytest.raises(SubjectError, match=r"^model 'small' cannot be sent to Ray workers, because pickling it raised"):
         _ = explained(subject_of(Locked()), cases(), executor).logits
-    # The worker goes on after an error.
+    # The workers go on after an error.
     assert len(explained(subject_of(Small()), cases(), executor).logits) == IMAGES
 
 

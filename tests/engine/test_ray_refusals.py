@@ -1,17 +1,24 @@
-"""What is wrong with the wish for Ray is one sentence, before anything is started."""
+"""What is wrong with the wish for Ray is one sentence; calls to workers, with workers that are made up."""
 
 from __future__ import annotations
 
+import pickle
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from pytest_saliency.engine.executors import ray_pool
 from pytest_saliency.engine.executors.local import Local
 from pytest_saliency.engine.executors.on_ray import OnRay, _runs
-from pytest_saliency.engine.executors.ray_cluster import ClusterError, join
+from pytest_saliency.engine.executors.ray_cluster import Cluster, ClusterError, join
+from pytest_saliency.engine.executors.ray_pool import TRIES, Call, Pool
+from pytest_saliency.engine.executors.ray_worker import Done, versions
 from pytest_saliency.engine.executors.registry import EXECUTORS
 from pytest_saliency.engine.executors.shipping import packed, unpacked
 from pytest_saliency.engine.methods.evidence import RawMaps
@@ -111,3 +118,91 @@ def test_parts_of_a_pass_make_the_pass() -> None:
     assert made.to_arrays()[1] == whole.to_arrays()[1]
     assert made.reached
     assert made.degenerate["m", "top1"].tolist() == [False, False, False, True, True]
+
+
+class FakeRay:
+    """What the pool needs of Ray, in one process: a call is done when it is asked for, unless its worker dies of it."""
+
+    class exceptions:  # noqa: N801
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def __init__(self, deaths: dict[int, int]) -> None:
+        self.deaths = dict(deaths)
+        self.started = 0
+
+    def remote(self, cls: type) -> FakeRay:
+        return self
+
+    def options(self, **kind: object) -> SimpleNamespace:
+        return SimpleNamespace(remote=self.actor)
+
+    def actor(self, place: object) -> SimpleNamespace:
+        self.started += 1
+        alive = [True]
+
+        def square(number: int) -> bytes:
+            if self.deaths.get(number, 0) > 0:
+                self.deaths[number] -= 1
+                alive[0] = False
+            if not alive[0]:
+                raise self.exceptions.RayError("The worker died.\nMore lines.")
+            if number == 13:
+                return pickle.dumps(Done(error=SubjectError("thirteen")))
+            return pickle.dumps(Done(number * number))
+
+        def handle(work: Callable[..., object]) -> SimpleNamespace:
+            return SimpleNamespace(remote=lambda *args: Ref(partial(work, *args)))
+
+        return SimpleNamespace(about=handle(lambda: {**versions(), "host": "here"}), square=handle(square))
+
+    def wait(self, refs: list[Ref], num_returns: int, timeout: float) -> tuple[list[Ref], list[Ref]]:
+        return refs[-1:], refs[:-1]  # the latest first, so that outcomes come out of order
+
+    def get(self, ref: Ref) -> object:
+        return ref.work()
+
+    def kill(self, actor: object) -> None:
+        return None
+
+
+class Ref:
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work = work
+
+
+def squares(ray: FakeRay, numbers: range, size: int = 2) -> list[int]:
+    spread = Pool(Cluster(ray, size, 0, False), "cpu", size, 1).spread()  # type: ignore[arg-type]
+    for number in numbers:
+        spread.put(Call("square", (number,), f"number {number}"))
+    return [done.value for done in spread.finish()]
+
+
+def test_calls_of_a_lost_worker_go_to_others_and_come_back_in_order() -> None:
+    ray = FakeRay({3: 1, 4: 2, 9: TRIES - 2})
+    assert squares(ray, range(12), size=3) == [number * number for number in range(12)]
+    assert ray.started > 3
+
+
+def test_what_every_worker_is_lost_with_is_given_up() -> None:
+    ray = FakeRay({5: 99})
+    said = (
+        rf"number \d went to {TRIES} workers, and each of them was lost \(the last: The worker died\)\. Mostly memory"
+    )
+    with pytest.raises(ClusterError, match=said):
+        squares(ray, range(8))
+    assert ray.started <= 2 + TRIES + 1
+
+
+def test_the_first_error_in_order_is_raised() -> None:
+    with pytest.raises(SubjectError, match=r"^thirteen$"):
+        squares(FakeRay({}), range(40))
+
+
+def test_a_worker_with_other_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_pool, "versions", lambda: {**versions(), "torch": "9.9"})
+    with pytest.raises(ClusterError, match=r"worker on here has torch \S+, this process 9\.9; their numbers could not"):
+        squares(FakeRay({}), range(3))
