@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from pytest_saliency.engine.head import Convolution
 from pytest_saliency.engine.layout import Layout, find_layout
 from pytest_saliency.engine.runner import Runner
 from pytest_saliency.errors import SaliencyError, SubjectError
@@ -173,22 +174,27 @@ def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
 
 
 def _attentions(model: nn.Module) -> set[str]:
-    """Return the innermost modules that their class calls attention and that do not convolve over positions."""
-    named = {name: module for name, module in model.named_modules() if name and _called_attention(module)}
-    return {
-        name
-        for name, module in named.items()
-        if not any(
-            one is not module and (_called_attention(one) or max(getattr(one, "kernel_size", None) or (1,)) > 1)
-            for one in module.modules()
-            if not isinstance(getattr(one, "kernel_size", None), int)
-        )
-    }
+    """Return the innermost modules that are called attention and that do not convolve over positions.
+
+    By the name of the class or of the attribute: in an exported program all classes have one name.
+    """
+    called = {name for name, module in model.named_modules() if name and _called_attention(name, module)}
+    found = set()
+    for name in called:
+        inside = [(one, module) for one, module in model.named_modules() if one.startswith(f"{name}.")]
+        if not any(one in called or _spreads(module) for one, module in inside):
+            found.add(name)
+    return found
 
 
-def _called_attention(module: nn.Module) -> bool:
-    name = type(module).__name__.lower()
-    return "attention" in name or "attn" in name
+def _called_attention(name: str, module: nn.Module) -> bool:
+    words = (type(module).__name__.lower(), name.rpartition(".")[2].lower())
+    # A leaf of that name is its dropout, or a function.
+    return any("attention" in word or "attn" in word for word in words) and any(module.children())
+
+
+def _spreads(module: nn.Module) -> bool:
+    return isinstance(module, Convolution) and max(module.kernel_size) > 1
 
 
 def _features(given: Tensor, image: tuple[int, ...]) -> bool:
