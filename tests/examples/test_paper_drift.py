@@ -6,12 +6,14 @@ import importlib.util
 import itertools
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from pytest_saliency.contracts.contract import expand, load_contract
 
@@ -40,18 +42,55 @@ def run() -> ModuleType:
 def finished(run: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, list[str]]:
     """The paper's contract alone on a small run: its folder, exit code, and what was printed."""
     out = tmp_path_factory.mktemp("paper") / "run"
+    data = write_textures(out.parent / "textures")
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "say", said.append)
         patch.setattr(run.contracts, "PAPER", contracts.PAPER[:1])
-        code = run.main([*QUICK, "--out", str(out)])
+        code = run.main([*QUICK, "--data", str(data), "--out", str(out)])
     return out, code, said
 
 
 QUICK = [
-    *("--images", "30", "--signs", "2.5", "--held-out", "0.5", "--epochs", "6", "--source-epochs", "2"),
+    *(
+        "--held-out",
+        "0.5",
+        "--epochs",
+        "2",
+        "--source-epochs",
+        "1",
+        "--step",
+        "1e-4",
+        "--images",
+        "20",
+        "--head-epochs",
+        "200",
+    ),
     *("--batch", "16", "--device", "cpu"),
 ]
+
+
+def write_textures(root: Path) -> Path:
+    """Write five classes that any features tell apart, so that a short training keeps images to be compared."""
+    line = torch.arange(48)
+    rows, columns = line[:, None] // 4 % 2, line[None, :] // 4 % 2
+    flat = torch.ones(48, 48)
+    kinds = (0.1 * flat, 0.9 * flat, 0.7 * rows * flat, 0.7 * columns * flat, 0.7 * (rows ^ columns))
+    random = torch.Generator().manual_seed(0)
+    for label, kind in enumerate(kinds):
+        (root / f"texture{label}").mkdir(parents=True)
+        for row in range(30):
+            noisy = kind + 0.05 * torch.rand(1, generator=random) + 0.1 * torch.rand(48, 48, generator=random)
+            picture = Image.fromarray(noisy.clamp(0, 1).mul(255).to(torch.uint8).numpy())
+            picture.save(root / f"texture{label}" / f"patient{label}{row:02d}_0.png")
+    return root
+
+
+@cache
+def without_numbers(architecture: str, classes: int, size: str = networks.FULL) -> torch.nn.Module:
+    """Return a network without numbers, of which only the modules' names are looked at."""
+    with torch.device("meta"):
+        return networks.build(architecture, classes, size)
 
 
 def whole(folder: Path, name: str, narrow: bool) -> Path:
@@ -85,9 +124,7 @@ def test_every_contract_can_be_used(name: str, narrow: bool, tmp_path: Path) -> 
     assert expand(read)
     for model in read.models.values():
         args = dict(model.args or {})
-        with torch.device("meta"):  # modules without numbers: only their names are looked at
-            built = networks.build(**args)
-        built.get_submodule(model.layer)
+        without_numbers(**args).get_submodule(model.layer)
         assert (args.get("size") == networks.NARROW) is narrow
 
 
@@ -173,7 +210,7 @@ def test_the_small_run_decides_every_item_and_prints_the_table(finished: tuple[P
 def test_kept_images_are_true_positives_of_both_stages(finished: tuple[Path, int, list[str]], run: ModuleType) -> None:
     out = finished[0]
     records = json.loads((out / "report.json").read_text())["records"]
-    made = run.begin(run.parser().parse_args([*QUICK, "--out", str(out)]))
+    made = run.begin(run.parser().parse_args([*QUICK, "--data", str(out.parent / "textures"), "--out", str(out)]))
     for architecture in networks.PAPER:
         trainer = run.Run.trainer(made, architecture)
         data = made.data(architecture, made.split.held_out)
@@ -197,9 +234,9 @@ def test_stage_one_moved_the_head_alone_and_stage_two_everything(
     for architecture in networks.PAPER:
         folder = weights / architecture.name
         before, after = load_file(folder / "tl.safetensors"), load_file(folder / "ft.safetensors")
-        assert sum(not torch.equal(before[name], after[name]) for name in before) > 0.9 * len(before) - 2
-        assert len(list(folder.glob("epoch_*.safetensors"))) == 6
-        assert (folder / "epoch_06.safetensors").read_bytes() == (folder / "ft.safetensors").read_bytes()
+        assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("conv.weight"))
+        assert len(list(folder.glob("epoch_*.safetensors"))) == 2
+        assert (folder / "epoch_02.safetensors").read_bytes() == (folder / "ft.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -222,8 +259,6 @@ def test_bad_input_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from PIL import Image
-
     monkeypatch.chdir(tmp_path)
     for name, count in (("three", 3), ("five", 5)):
         for label, row in itertools.product(range(count), range(10)):

@@ -30,7 +30,7 @@ class Recipe:
     """How both stages train: epochs, AdamW's step and decay, batch, normalisation, and how pictures are varied.
 
     ``shift`` is a share of the side, ``contrast`` the range of factors, ``erased`` the side of a grey square as a
-    share of the picture's (0: none).
+    share of the picture's (0: none). With ``still_norm`` batch norm keeps its running statistics in stage 2 too.
     """
 
     mean: tuple[float, ...]
@@ -46,6 +46,7 @@ class Recipe:
     shift: float = 0.06
     contrast: tuple[float, float] = (0.8, 1.2)
     erased: float = 0.25
+    still_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def transfer(model: nn.Module, data: Data, trainer: Trainer) -> None:
 def fine_tune(model: nn.Module, data: Data, trainer: Trainer, keep: Callable[[int], Path] | None) -> None:
     """Stage 2: train everything. ``keep`` names the file that the weights after each epoch are written to."""
     recipe = trainer.recipe
-    fit(model, data, trainer, "tune", recipe.tune_epochs, recipe.tune_step, keep=keep)
+    fit(model, data, trainer, "tune", recipe.tune_epochs, recipe.tune_step, keep=keep, still=recipe.still_norm)
 
 
 def scores(model: nn.Module, data: Data, trainer: Trainer) -> Tensor:
@@ -172,11 +173,13 @@ def fit(
     step: float,
     *,
     turn: bool = False,
+    still: bool = False,
     keep: Callable[[int], Path] | None = None,
 ) -> None:
     """Train the whole model, the step going to zero along a cosine; go on from the last finished epoch.
 
-    ``turn`` shows each picture in one of four orientations, which is then its label.
+    ``turn`` shows each picture in one of four orientations, which is then its label. ``still`` leaves batch norm in
+    inference mode.
     """
     recipe = trainer.recipe
     model.to(trainer.device)
@@ -189,6 +192,9 @@ def fit(
     for epoch in range(done + 1, epochs + 1):
         generator = trainer.generator(stage, epoch)
         model.train()
+        for module in model.modules() if still else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         seen = 0.0
         for rows in torch.randperm(len(data.labels), generator=generator).split(recipe.batch):
             if len(rows) == 1 and len(data.labels) > 1:

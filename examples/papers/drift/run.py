@@ -68,9 +68,10 @@ class Run:
             head_epochs=options.head_epochs,
             head_step=1e-3 if options.full else 1e-2,
             tune_epochs=options.epochs,
-            tune_step=1e-4 if options.full else 3e-3,
+            tune_step=options.step,
             batch=options.batch,
             erased=0.0,
+            still_norm=True,
         )
         return training.Trainer(recipe, options.seed, self.device, self.out / "state" / architecture.name, say)
 
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("--download", action="store_true", help="fetch the weights that torchvision and timm publish")
     add("--future", action="store_true", help="train the transformers too, and run the contracts of future work")
     add("--epochs", type=int, help="epochs of fine-tuning (default 20 at full size, else 8)")
+    add("--step", type=float, help="AdamW's step in fine-tuning (default 0.0001 at full size, else 0.003)")
     add("--head-epochs", type=int, default=30, help="epochs of the head on the frozen backbone (default 30)")
     add("--source-epochs", type=int, default=6, help="epochs of --start generated (default 6)")
     add("--batch", type=int, default=32, help="images a step (default 32)")
@@ -107,7 +109,11 @@ def begin(options: argparse.Namespace) -> Run:
     """Look at what was given, generate pictures if none were, and split."""
     if options.epochs is None:
         options.epochs = 20 if options.full else 8
-    if not options.full and options.start is None:
+    if options.step is None:
+        options.step = 1e-4 if options.full else 3e-3
+    if not options.full and (options.download or options.start not in (None, GENERATED)):
+        raise SaliencyError("there are no published weights of narrow networks; add --full, or leave the option out.")
+    if not options.full:
         options.start = GENERATED
     if options.start is None and not options.download:
         raise SaliencyError(
@@ -116,8 +122,6 @@ def begin(options: argparse.Namespace) -> Run:
         )
     if options.start is not None and options.download:
         raise SaliencyError("--start and --download both give first weights; give one.")
-    if not options.full and (options.download or options.start != GENERATED):
-        raise SaliencyError("there are no published weights of narrow networks; add --full, or leave the option out.")
     for name, least in (("epochs", 1), ("head_epochs", 1), ("source_epochs", 1), ("batch", 2), ("images", 10)):
         if getattr(options, name) < least:
             raise SaliencyError(f"--{name.replace('_', '-')} {getattr(options, name)} is below {least}.")
@@ -185,8 +189,7 @@ def first_weights(
     made = generator.shapes(labels, side, options.seed).mul(255).round().to(torch.uint8)
     data = training.Data(made[:, None].expand(-1, 3, -1, -1).numpy(), labels, generator.SOURCE_CLASSES)
     model = build(architecture.name, generator.SOURCE_CLASSES, run.size)
-    step = 1e-3 if options.full else trainer.recipe.tune_step
-    training.fit(model, data, trainer, "source", options.source_epochs, step)
+    training.fit(model, data, trainer, "source", options.source_epochs, 1e-3 if options.full else 3e-3)
     return model.state_dict(), CLASSES, "the source task"
 
 
