@@ -227,7 +227,8 @@ def _rows_a_label(run: dict[str, Any]) -> None:
     assert [row["group"] for row in grouped] == ["f", "m", "label green", "label red"]
     assert {row["images"] for row in grouped[:2]} != {row["images"] for row in grouped[2:]}
     page = Path("report.html").read_text(encoding="utf-8")
-    for words in ("label green", "green", "images/000.png#red"):
+    told = "Cases are</dt><dd>labels that are present in 52 images, each held against another one: "
+    for words in ("label green", "images/000.png#red", told, "blue against red (found above 0.52)"):
         assert words in page, words
-    text = run["done"].stdout.str()
-    assert "label red" in text or "green" in text
+    (line,) = (line for line in run["done"].stdout.lines if line.split()[:1] == ["blue"] and "IoU drop" in line)
+    assert f"n = {run['moved']['decision']['readouts']['groups'][0]['n']} " in line

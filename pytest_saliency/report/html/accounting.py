@@ -31,6 +31,7 @@ def accounting(record: Record) -> dict[str, Any] | None:
         "source": cases.get("source"),
         "digest": cases.get("digest"),
         "unordered_digest": cases.get("unordered_digest"),
+        "units": _units(cases.get("units") or {}),
         "keep": _keep(record.get("criterion") or {}),
         "dropped": [(reason, count) for reason, count in sorted((cases.get("dropped") or {}).items()) if count],
         "undefined": undefined,
@@ -38,6 +39,15 @@ def accounting(record: Record) -> dict[str, Any] | None:
         "groups": _by(everyone, "group", {}, record),
         "clusters": len(set((record.get("per_image") or {}).get("cluster") or ())) or None,
     }
+
+
+def _units(units: Mapping[str, Any]) -> str | None:
+    """Return what cases are where images have several labels; None for others."""
+    if not units:
+        return None
+    cuts = units["thresholds"]
+    pairs = [f"{label} against {other} (found above {cuts[label]:g})" for label, other in units["pairs"].items()]
+    return f"labels that are present in {units['images']} images, each held against another one: {', '.join(pairs)}"
 
 
 def _keep(criterion: Mapping[str, Any]) -> str:
