@@ -262,6 +262,11 @@ def guarded(subject: Subject, pixels: Tensor, work: Callable[[], object]) -> obj
             if half
             else "Check that preprocess gives it the size and channels it was trained with (grey models: channels: 1)."
         )
+        if isinstance(error, NotImplementedError) and 'required "forward"' in str(error):
+            help_ = (
+                "Give it a forward that returns class scores (in a Lightning module training_step alone is not enough),"
+                " or take the network inside."
+            )
         raise SubjectError(
             f"model '{subject.name}', given {len(pixels)} images of shape {tuple(pixels.shape[1:])},"
             f" {raised(error)}. {help_}"
