@@ -18,14 +18,15 @@ NOT_TRIED = "not tried"
 HEAD = """# Architectures
 
 Which layer `auto` takes in the networks that people use, and what was seen to work on it. The tests measure every row
-of these tables anew and compare; `python -m tests.architectures.page` writes them. Weights are drawn at random, so the
-rows are about reading a network, not about trained ones. A layer of your own model is shown by
+of these tables anew and compare, the last column aside, which `python -m tests.architectures.exports` measures;
+`python -m tests.architectures.page` writes the page. Weights are drawn at random: the rows are about reading a network,
+not about how well a trained one is explained. A layer of your own model is shown by
 `pytest-saliency layers`.
 
 {first}
 
-**`auto`** is what the design of the network asks for, written down by hand before it was run: the last grid that the
-scores depend on, by the outermost name of what made it. It steps over modules that only hand a tensor on (dropout,
+**`auto`** is held to what the design of each network asks for, written down by hand: the last grid that the scores
+depend on, by the outermost name of what made it. It steps over modules that only hand a tensor on (dropout,
 identity, a permutation of axes), over adaptive pooling that fits the grid to a head, and out of attention modules,
 because queries, keys or values are each one part of what the module was given. **Grid** belongs to the input of the
 row; larger images have larger grids. **`cam`**: "yes" where pooling and one linear layer follow, and there it is
@@ -38,10 +39,11 @@ TorchScript.
 
 ## Methods
 
-Every method gives finite maps of the layer's grid on every architecture above: {methods}. `cam` does so where the
-table says yes. All their maps are usable (status `ok`), except that those named here may be `blank`, without any
-positive value, on some images; `case` on one logit is `degenerate`, because the only other
-class is the negative of the target; `case[shared_only]`, which subtracts nothing there, is Grad-CAM.
+Every method gives finite maps of the layer's grid on every architecture above:
+{methods}.
+`cam` does so where the table says yes. All maps are usable (status `ok`), except that those named here may be `blank`,
+without any positive value, on some images; `case` on one logit is `degenerate`, because the only other class is the
+negative of the target.
 
 {second}
 
@@ -100,9 +102,21 @@ def page(rows: Mapping[str, Measured]) -> str:
         for one in ARCHITECTURES
         if one.alternatives
     ]
-    methods = ", ".join(f"`{name}`" for name in (*GRADIENT, *VARIANTS, "eigencam", *PERTURBING))
+    names = ", ".join(f"`{name}`" for name in (*GRADIENT, *VARIANTS, "eigencam", *PERTURBING))
+    methods = names.replace(" `eigencam`", "\n`eigencam`")
     assert set(METHODS) == {*GRADIENT, *VARIANTS, "eigencam", *PERTURBING}
     return HEAD.format(first="\n".join(first), second="\n".join(second), third=". ".join(others) + ".", methods=methods)
+
+
+def expected() -> dict[str, Measured]:
+    """Return the rows as they are to be: what the tests hold every measurement to."""
+    hits = dict.fromkeys((*GRADIENT, "eigencam"), 8)
+    return {
+        key(one): Measured(
+            one.layer, one.grid, one.layout, 1.0, images=8, wrapped=True, cam="" if one.cam else "refuses", hits=hits
+        )
+        for one in ARCHITECTURES
+    }
 
 
 if __name__ == "__main__":

@@ -104,15 +104,6 @@ def _vgg(name: str) -> Callable[[], nn.Module]:
     return build
 
 
-def _maxvit() -> nn.Module:
-    from torchvision.models import MaxVit
-
-    return MaxVit(
-        input_size=(96, 96), stem_channels=64, partition_size=3, block_channels=[64, 128, 256, 512],
-        block_layers=[2, 2, 5, 2], head_dim=32, stochastic_depth_prob=0.2, num_classes=CLASSES,
-    )  # fmt: skip
-
-
 def _convnext() -> nn.Module:
     """ConvNeXt with the widths of L and 5 of its 36 blocks."""
     from torchvision.models.convnext import CNBlockConfig, ConvNeXt
@@ -137,7 +128,7 @@ def _volume() -> nn.Module:
 SMALL, LARGE = (3, 64, 64), (3, 96, 96)
 TOKENS = (3, 48, 48)
 NINE, FOUR = (3, 3), (2, 2)
-SIGNED = "activations of both signs: a map of methods that weigh them without a class may be negative throughout"
+SIGNED = "its activations have both signs, so that a weighted sum of few of them may be negative throughout"
 LAST_BLOCK = (
     "behind the last attention only the class token is read, so `auto` takes what that attention is given; the class"
     " token has part of its answer before, and a patch that speaks against it there leaves a map blank"
@@ -163,12 +154,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "DenseNet-201", "torchvision", _vision("densenet201"), LARGE, NINE, ("classifier",), "features", (3, 3),
         finds=SOME, blank=SIGNED_BLANKS,
         alternatives=(("features.norm5", (3, 3)), ("features.denseblock4.denselayer32.conv2", (3, 3))),
-        note="`features` returns the very tensor of `features.norm5`; a rectifier follows, so that " + SIGNED,
+        note="`features` returns the very tensor of `features.norm5`; the rectifier follows behind; " + SIGNED,
     ),
     Architecture(
         "DenseNet-121, 14 labels", "torchvision", _vision("densenet121", num_classes=14), LARGE, NINE, ("classifier",),
-        "features", (3, 3), finds=SOME, blank=SIGNED_BLANKS + TOKEN_BLANKS, head="labels", outputs=14,
-        note="two labels on each image, each with a patch of its own: the map of a label finds its own patch",
+        "features", (3, 3), finds=SOME, blank=TOKEN_BLANKS, head="labels", outputs=14,
+        note="two labels on each image, each with a patch of its own: the map of a label finds its own patch; a label"
+        " of low score may have no positive evidence",
     ),
     Architecture(
         "ConvNeXt-L", "torchvision", _vision("convnext_large"), SMALL, FOUR, ("classifier.2",), "features", (2, 2),
@@ -195,7 +187,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         "EfficientNetV2-S", "torchvision", _vision("efficientnet_v2_s"), LARGE, NINE, ("classifier.1",), "features",
         (3, 3), pool="avgpool", cam=True, finds=SOME, lifted=2.0, around=0.05,
-        blank=("case", "ablationcam"), 
+        blank=("case", "ablationcam"),
         note="as it was drawn it often takes another class, whose contrast may leave nothing",
     ),
     Architecture(
@@ -223,7 +215,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         "DeiT-Ti, distilled", "timm", _timm("deit_tiny_distilled_patch16_224", img_size=64), SMALL, (4, 4),
-        ("head", "head_dist"), "blocks.11.norm1", (4, 4), "tokens (2 in front dropped)", finds=("gradcam",),
+        ("head", "head_dist"), "blocks.11.norm1", (4, 4), "tokens (2 in front dropped)",
+        finds=("gradcam++", "xgradcam", "case"),
         blank=TOKEN_BLANKS, note="two heads, for the class and the distillation token; otherwise as ViT",
     ),
     Architecture(
@@ -240,10 +233,6 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "Swin-T", "torchvision", _vision("swin_t"), LARGE, NINE, ("head",), "norm", (3, 3), "channels_last",
         cam=True, blank=SIGNED_BLANKS,
         note="`permute` behind it hands the tensor on; behind a norm over channels Eigen-CAM finds no patch",
-    ),
-    Architecture(
-        "MaxViT", "torchvision", _maxvit, LARGE, NINE, ("classifier.5",), "blocks.3", (3, 3), finds=SOME, around=0.2,
-        blank=("gradcam++", "layercam", *SIGNED_BLANKS), note="windows of 3 in place of 7; " + SIGNED,
     ),
     Architecture(
         "ResNet-18 in 3-D (r3d_18)", "torchvision", _volume, (3, 16, 32, 32), (2, 2, 2), ("fc",), "layer4",

@@ -10,7 +10,7 @@ import torch
 
 from .exports import FILE, exported
 from .measuring import GRADIENT, METHODS, PERTURBING, VARIANTS, Measured, measure
-from .page import LEVEL, NOT_TRIED, PAGE, first_row, page, second_row
+from .page import LEVEL, NOT_TRIED, PAGE, expected, first_row, page, second_row
 from .planted import by_chance, places
 from .registry import ARCHITECTURES, Architecture, key
 
@@ -87,13 +87,7 @@ def test_the_page_has_this_row(row: tuple[Architecture, Measured]) -> None:
 
 def test_the_page_is_what_is_generated() -> None:
     """With rows as they are expected, which the tests above hold every measurement to."""
-    rows = {
-        key(one): Measured(
-            one.layer, one.grid, one.layout, 1.0, images=8, wrapped=True, cam="" if one.cam else "refuses",
-            hits=dict.fromkeys((*GRADIENT, "eigencam"), 8),
-        )
-        for one in ARCHITECTURES
-    }  # fmt: skip
+    rows = expected()
     assert PAGE.read_text(encoding="utf-8") == page(rows)
     assert all(second_row(one) in page(rows) for one in ARCHITECTURES if one.note)
     assert set(METHODS) == {*GRADIENT, *VARIANTS, "eigencam", *PERTURBING}
