@@ -123,7 +123,7 @@ def schema(name: str, output: Path | None) -> None:
 @main.command()
 @click.argument("model")
 @click.option("--input", "size", default="3x224x224", show_default=True, help="Channels and size of one image.")
-@click.option("--num-classes", type=click.IntRange(min=1), help="Outputs of a torchvision architecture.")
+@click.option("--num-classes", type=click.IntRange(min=1), help="Outputs of a torchvision or timm architecture.")
 @click.option(
     "--reshape",
     type=click.Choice(["channels_first", "channels_last", "tokens"]),
@@ -133,8 +133,8 @@ def schema(name: str, output: Path | None) -> None:
 def layers(model: str, size: str, num_classes: int | None, reshape: Any, last: int) -> None:
     """Show the layers of MODEL that maps can be read from.
 
-    MODEL is the name of a torchvision architecture, or module:attribute of your own code (a module, or a function
-    without arguments that returns one). The architecture is built without weights; nothing is downloaded.
+    MODEL is the name of a torchvision architecture, timm:NAME, huggingface:FOLDER, exported:FILE, or module:attribute
+    of your own code (a module, or a function without arguments that returns one). Nothing is downloaded.
     """
     shape = _parse_size(size)
     from pytest_saliency.layer_table import layer_table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_saliency.errors import SaliencyError, SubjectError
 
@@ -12,10 +13,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHOICES = ("auto", "penultimate")
+SOURCES = ("timm", "huggingface", "exported")
+"""Sources of a contract that are named as in one; their weights do not matter here."""
 
 
 def layer_table(model: str, size: tuple[int, ...], num_classes: int | None, reshape: Any, last: int) -> str:
-    """Return the table for ``model`` (a torchvision name or ``module:attribute``) and one image (C, *S).
+    """Return the table for ``model`` and one image (C, *S).
+
+    ``model`` is a torchvision name, ``timm:NAME``, ``huggingface:FOLDER``, ``exported:FILE`` or ``module:attribute``.
 
     ``last`` layers are shown, all where it is 0; chosen ones are always shown.
 
@@ -28,10 +33,16 @@ def layer_table(model: str, size: tuple[int, ...], num_classes: int | None, resh
 
     from pytest_saliency.engine import layers
 
-    if ":" in model and num_classes is not None:
-        raise SubjectError("--num-classes is for torchvision architectures; your own code sets its own outputs.")
-    model = model.removeprefix("python:")  # as a contract names it
-    module = _own_module(model) if ":" in model else _architecture(model, num_classes)
+    model = model.removeprefix("python:").removeprefix("torchvision:")  # as a contract names it
+    source, colon, value = model.partition(":")
+    if colon and source != "timm" and num_classes is not None:
+        raise SubjectError(
+            "--num-classes is for torchvision architectures and those of timm; your own code sets its own outputs."
+        )
+    if not colon:
+        module = _architecture(model, num_classes)
+    else:
+        module = _of_source(source, value, num_classes) if source in SOURCES else _own_module(model)
     example = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
     spelled = "x".join(map(str, size))
     try:
@@ -83,6 +94,27 @@ def _architecture(name: str, num_classes: int | None) -> nn.Module:
     module: nn.Module = models.get_model(name, weights=None, **keywords)
     _fill_zero_weights(module)
     return module
+
+
+def _of_source(source: str, value: str, num_classes: int | None) -> nn.Module:
+    """Return what a contract would make of ``source: value``; of timm the architecture without its weights."""
+    from pydantic import ValidationError
+
+    from pytest_saliency.contracts.model_sources import make_model
+    from pytest_saliency.contracts.models import ModelSpec
+    from pytest_saliency.contracts.place import Place
+
+    declared: dict[str, Any] = {source: value}
+    if source == "timm":
+        declared |= {"weights": "not.loaded"} | ({} if num_classes is None else {"num_classes": num_classes})
+    try:
+        spec = ModelSpec.model_validate(declared)
+    except ValidationError as error:
+        raise SubjectError(f"{source}:{value}: '{source}' {error.errors()[0]['msg']}.") from None
+    here = Path.cwd()
+    made: Any = make_model(f"{source}:{value}", spec, Place(here, here, False, {})).model
+    _fill_zero_weights(made)
+    return cast("nn.Module", made)
 
 
 def _fill_zero_weights(module: nn.Module) -> None:

@@ -182,6 +182,11 @@ def test_layers_shows_the_last_ones_and_the_chosen_ones(tiny: str) -> None:
         (["{}:flat", "--input", "1x8x8"], 1, "no layer with a spatial grid larger than 1x1"),
         (["{}:build", "--input", "3x8x8"], 1, "expected input"),
         (["{}:build", "--num-classes", "3"], 1, "--num-classes is for torchvision architectures"),
+        (["timm:test_rsnet"], 1, "timm has no model 'test_rsnet'; did you mean 'test_resnet'?"),
+        (["timm:a b"], 1, "timm:a b: 'timm' must be a name of letters, digits and '_'"),
+        (["huggingface:gone"], 1, "gone is not there; give a folder as model.save_pretrained(FOLDER) leaves it"),
+        (["exported:gone.pt2"], 1, "there is no file"),
+        (["exported:gone.pt2", "--num-classes", "3"], 1, "--num-classes is for torchvision architectures and those of"),
         (["resnet19"], 1, "torchvision has no classification architecture 'resnet19'; did you mean 'resnet18'?"),
         (["resnet18", "--input", "224"], 2, "'224' is not a size such as 3x224x224"),
         (["resnet18", "--input", "3x0x9"], 2, "'3x0x9' has a zero in it"),
@@ -199,6 +204,13 @@ def test_layers_of_a_torchvision_architecture() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     marks = {line.split()[0]: line.partition("<- ")[2] for line in result.stdout.splitlines() if "<- " in line}
     assert marks == {"classifier.2": "auto", "classifier.0": "penultimate"}
+
+
+def test_layers_of_a_timm_architecture() -> None:
+    result = call("layers", "timm:test_vit", "--num-classes", "3", "--input", "3x160x160", "--last", "2")
+    assert (result.exit_code, result.stderr) == (0, "")
+    marks = {line.split()[0]: line.partition("<- ")[2] for line in result.stdout.splitlines() if "<- " in line}
+    assert marks == {"blocks.5.norm1": "auto", "blocks.4": "penultimate"}, "behind it only the class token is read"
 
 
 def test_a_head_that_starts_as_zeros_is_filled_so_that_scores_depend_on_layers() -> None:

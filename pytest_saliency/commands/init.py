@@ -17,6 +17,12 @@ IMAGENET: Mapping[str, Any] = {
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
+ASSUMED: Mapping[str, Mapping[str, Any] | str] = {
+    "torchvision": IMAGENET,
+    "timm": "weights",
+    "huggingface": "weights",
+}
+"""What is taken for the preprocessing of a model from each source, where none is given."""
 MOST = 300
 FEWEST = 20
 
@@ -32,8 +38,11 @@ FEWEST = 20
     metavar="BEFORE AFTER DATA",
     help="Propose a contract from a pilot: two checkpoints and a folder with one folder of images a class.",
 )
-@click.option("--model", help="With --from: torchvision:NAME, or package.module:function that returns the module.")
-@click.option("--classes", type=click.IntRange(min=2), help="With --from: outputs of a torchvision architecture.")
+@click.option(
+    "--model",
+    help="With --from: torchvision:NAME, timm:NAME, huggingface:FOLDER, or package.module:function of the module.",
+)
+@click.option("--classes", type=click.IntRange(min=2), help="With --from: outputs of torchvision or timm.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="With --from: the contract to write.")
 @click.option("--layer", default="auto", show_default=True, help="With --from: where maps are read.")
 @click.option("--preprocess", help="With --from: as a contract writes it, such as '{resize: 256, channels: 1}'.")
@@ -114,6 +123,7 @@ def _head(
     from datetime import UTC, datetime
 
     from pytest_saliency.contracts.drafting import Head
+    from pytest_saliency.contracts.models import SHIPPING
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.errors import SaliencyError
 
@@ -129,18 +139,23 @@ def _head(
     source, _, name = model.partition(":")
     if not name or not source:
         raise SaliencyError(
-            f"--model {model} is not torchvision:NAME, such as torchvision:resnet18, nor package.module:function."
+            f"--model {model} is not torchvision:NAME, such as torchvision:resnet18, timm:NAME, huggingface:FOLDER, nor"
+            " package.module:function."
         )
     if source == "python":  # as a contract names it
         model = name
-    if classes is not None and source != "torchvision":
-        raise SaliencyError("--classes is for torchvision architectures; your own code sets its own outputs.")
+    if classes is not None and source not in SHIPPING:
+        raise SaliencyError(
+            "--classes is for torchvision architectures and those of timm; others set their own outputs."
+        )
+    if source == "huggingface" and not Path(name).is_dir():
+        raise SaliencyError(f"--model {model}: there is no folder {name}; give one as save_pretrained leaves it.")
     if not data.is_dir():
         raise SaliencyError(f"image folder {data} does not exist or is not a folder; check the path.")
     cases = Cases.from_imagefolder(data)
     folders = len(cases.class_names or ())
     written = _preprocess(preprocess)
-    assumed = written is None and source == "torchvision"
+    assumed = written is None and source in ASSUMED
     return Head(
         path=target,
         slug=_slug(target.name.split(".saliency")[0]),
@@ -148,9 +163,9 @@ def _head(
         after=after,
         data=data,
         model=model,
-        classes=(classes or folders) if source == "torchvision" else None,
+        classes=(classes or folders) if source in SHIPPING else None,
         layer=layer,
-        preprocess=IMAGENET if assumed else written,
+        preprocess=ASSUMED[source] if assumed else written,
         assumed=assumed,
         images=len(cases),
         sample=min(images, len(cases)),
@@ -198,7 +213,7 @@ def _proposal(head: Head, device: str) -> None:
     click.echo(f"wrote {head.path}: {len(made.results)} checks, each of which these two models pass")
     if head.assumed:
         click.echo(
-            "its preprocess is assumed, from torchvision's own weights: correct it if yours differ, and run again"
+            f"its preprocess is assumed, from {head.owner}'s own weights: correct it if yours differ, and run again"
         )
     click.echo(
         "\nNext:\n"

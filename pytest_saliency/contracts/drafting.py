@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_saliency.contracts.models import SHIPPING
 from pytest_saliency.contracts.proposal import Proposed
 
 WIDTH = 116
@@ -19,8 +20,9 @@ WIDTH = 116
 class Head:
     """What a proposed contract is about; paths as the user gave them.
 
-    ``model`` is ``torchvision:NAME`` or ``package.module:function``; ``sample`` how many of the ``images`` are looked
-    at. ``assumed`` tells that ``preprocess`` was not given, but is what torchvision's own weights were made with.
+    ``model`` is ``torchvision:NAME``, ``timm:NAME``, ``huggingface:FOLDER`` or ``package.module:function``; ``sample``
+    how many of the ``images`` are looked at. ``assumed`` tells that ``preprocess`` was not given, but is what the
+    package's own weights, or those of the folder, were made with.
     """
 
     path: Path
@@ -31,12 +33,18 @@ class Head:
     model: str
     classes: int | None
     layer: str
-    preprocess: Mapping[str, Any] | None
+    preprocess: Mapping[str, Any] | str | None
     assumed: bool
     images: int
     sample: int
     seed: int
     day: str
+
+    @property
+    def owner(self) -> str:
+        """Whose weights ``preprocess`` is taken from, where it is assumed."""
+        source, _, name = self.model.partition(":")
+        return name if source == "huggingface" else source
 
     def relative(self, path: Path) -> str:
         """Return ``path`` as the contract writes it, from its own folder."""
@@ -71,7 +79,8 @@ def contract_text(
     lines += ["defaults:", "  model: after", "  alpha: 0.05"]
     if head.preprocess is not None:
         if head.assumed:
-            lines += _comment("Assumed: what torchvision's own weights were trained with. Write what yours were.", 2)
+            said = f"Assumed: what {head.owner}'s own weights were trained with. Write what yours were."
+            lines += _comment(said, 2)
         lines.append(f"  preprocess: {_flow(head.preprocess)}")
     lines.append("checks:")
     if not checks:
@@ -87,9 +96,11 @@ def contract_text(
 
 def _model(head: Head, weights: Path) -> str:
     made: dict[str, Any] = {}
-    if head.model.startswith("torchvision:"):
-        made["torchvision"] = head.model.removeprefix("torchvision:")
-        made["num_classes"] = head.classes
+    source, _, name = head.model.partition(":")
+    if source in SHIPPING:
+        made |= {source: name, "num_classes": head.classes}
+    elif source == "huggingface":
+        made[source] = head.relative(Path(name))
     else:
         made["python"] = head.model
     made["weights"] = head.relative(weights)
