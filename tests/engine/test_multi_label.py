@@ -263,6 +263,16 @@ def test_the_log_odds_of_a_label_are_its_logit() -> None:
     assert log_odds(broken, classes, False, sigmoid=True).isnan().tolist() == [True] + [False] * 6
 
 
+def test_another_image_is_never_another_unit_of_the_same() -> None:
+    from pytest_saliency.checks.class_sensitive import _others
+
+    cases = made(clusters=list("aabcdef"))
+    rows = np.arange(len(cases))
+    others = _others(explain(subject(), cases), rows)
+    assert (cases.clusters or ())[:3] == ("a", "a", "a")
+    assert others.tolist() == [8, 8, 8, 2, 2, 4, 4, 4, 7]
+
+
 def test_methods_that_weigh_by_probability_take_each_labels_own() -> None:
     """Score-CAM of the reference code: a channel weighs as the probability of the label when only it is shown."""
     cases = made(pairs={"effusion": "mass"}).subset([0])
