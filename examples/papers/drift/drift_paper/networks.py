@@ -152,7 +152,7 @@ class _NarrowConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, **how: Any) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs if inputs == 3 else inputs // SHRUNK, outputs // SHRUNK, bias=False, **how)
-        self.bn = nn.BatchNorm2d(outputs // SHRUNK, eps=0.001)
+        self.bn = nn.BatchNorm2d(outputs // SHRUNK, eps=0.001, momentum=0.5)  # few steps: statistics must follow soon
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
