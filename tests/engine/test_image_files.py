@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -251,3 +252,35 @@ def test_folders_hold_all_sorts(tmp_path: Path) -> None:
     np.save(tmp_path / "masks" / "cat" / "a.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(CasesError, match=r"mask of image 'cat/a\.npy' cannot be read"):
         made.mask(0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm", "a.npy", "stack.tif"])
+def test_damaged_bytes_give_pixels_or_a_sentence(tmp_path: Path, name: str) -> None:
+    path, reading = tmp_path / name, FileReading(volume=name.startswith("stack"))
+    if name == "a.png":
+        png(path, values((5, 7, 3)), 2)
+    elif name == "a.npy":
+        np.save(path, values((5, 7)))
+    elif name == "a.pgm":
+        path.write_bytes(b"P5 7 5 4095\n" + values((5, 7), high=4096).astype(">u2").tobytes())
+    elif name == "a.tif":
+        tiff(path, values((5, 7)), 0)
+    else:
+        first, *others = map(Image.fromarray, values((4, 5, 7), "u1", 256))
+        first.save(path, save_all=True, append_images=others, compression="tiff_lzw")
+    content, draw, said_of = path.read_bytes(), np.random.Generator(np.random.PCG64(8)), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's about metadata
+        for _ in range(150):
+            damaged = bytearray(content)
+            for _ in range(3):
+                damaged[int(draw.integers(len(damaged)))] = int(draw.integers(256))
+            path.write_bytes(damaged)
+            try:
+                found = image_file(path, reading).load("case")
+                assert 0.0 <= float(found.min()) <= float(found.max()) <= 1.0
+                assert image_file(path, reading).size("case") == tuple(found.shape[1:])
+            except CasesError as error:
+                said_of.append(str(error))
+    assert said_of
+    assert not any("\n" in text for text in said_of)

@@ -171,6 +171,8 @@ def test_dicom_in_folders_and_lists(place: Place) -> None:
     np.testing.assert_allclose(made.image(2)[0].numpy(), (stored[0] + 1000.5) / 2000, atol=1e-3)
     narrow = cases(place, imagefolder="val", dicom={"window": (0.0, 101.0)})
     assert set(np.unique(narrow.image(2).numpy())) == {0.0}
+    assert narrow.source.endswith("val (window=(0.0, 101.0))"), "a record says so"
+    assert made.source.endswith("val")
     assert narrow.digest != cases(place, imagefolder="val").digest
     scans(place.folder / "raw")
     (place.folder / "c.csv").write_text("image,label,who\nraw/ill/IM0,0,a\nraw/healthy/IM1,1,b\n")

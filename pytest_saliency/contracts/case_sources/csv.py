@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from pytest_saliency.contracts.case_sources.files import file_reading, with_clusters
+from pytest_saliency.contracts.case_sources.files import as_declared, file_reading
 from pytest_saliency.contracts.case_sources.tables import Table, label_columns
 from pytest_saliency.contracts.label_sets import label_reading, label_sets, lists_labels
 from pytest_saliency.errors import CasesError, first_line
@@ -60,7 +60,7 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
         **label_reading(spec),
     )
     _look_for(images, root, path)
-    return with_clusters(made, spec)
+    return as_declared(made, spec)
 
 
 def read_table(path: Path, columns: Columns) -> Table:

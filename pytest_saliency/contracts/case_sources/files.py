@@ -26,8 +26,8 @@ def file_reading(spec: CasesSpec) -> FileReading:
     )
 
 
-def with_clusters(cases: Cases, spec: CasesSpec) -> Cases:
-    """Return the cases with the clusters that ``dicom: {cluster: ...}`` asks for, if it does.
+def as_declared(cases: Cases, spec: CasesSpec) -> Cases:
+    """Return the cases with what ``spec`` says of their files in their source, and the clusters that it asks for.
 
     Raises
     ------
@@ -37,6 +37,9 @@ def with_clusters(cases: Cases, spec: CasesSpec) -> Cases:
     from pytest_saliency.engine.images import FileImage
     from pytest_saliency.engine.multi_label import by_image
 
+    told = file_reading(spec).told()
+    if told:
+        cases = replace(cases, source=f"{cases.source} ({told})")
     if spec.dicom is None or spec.dicom.cluster is None:
         return cases
     keyword = spec.dicom.cluster

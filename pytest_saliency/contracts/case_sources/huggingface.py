@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_saliency.contracts.case_sources.files import file_reading
+from pytest_saliency.contracts.case_sources.files import as_declared, file_reading
 from pytest_saliency.contracts.case_sources.tables import OPTIONAL, Table
 from pytest_saliency.errors import CasesError, first_line
 
@@ -46,7 +46,7 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     rows = [int(place.rpartition(" ")[2]) for place, _ in table.rows]
     fetch, sort = _fetch(data, columns.image, value)
     masks = None if columns.mask is None else _masks(data, columns.mask, rows, value)
-    return Cases(
+    made = Cases(
         ids=tuple(table.optional(columns.id) or (f"{data.split or 'row'}-{row:06d}" for row in rows)),
         labels=tuple(labels),
         images=tuple(_image(fetch, sort, row, spec) for row in rows),
@@ -56,6 +56,7 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
         class_names=None if class_names is None else tuple(class_names),
         source=value,
     )
+    return as_declared(made, spec)
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:

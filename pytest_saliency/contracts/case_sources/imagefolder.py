@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_saliency.contracts.case_sources.files import file_reading, with_clusters
+from pytest_saliency.contracts.case_sources.files import as_declared, file_reading
 
 if TYPE_CHECKING:
     from pytest_saliency.contracts.models import CasesSpec
@@ -18,4 +18,4 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
 
     masks = None if spec.masks is None else place.path(spec.masks)
     made = Cases.from_imagefolder(place.path(value), classes=spec.classes, masks=masks, read_as=file_reading(spec))
-    return with_clusters(made, spec)
+    return as_declared(made, spec)
