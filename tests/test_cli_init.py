@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pytest_saliency.cli import main
-from pytest_saliency.contracts.contract import expand, load_contract
+from pytest_saliency.contracts.contract import expand, load_contract, parse_contract
+from pytest_saliency.contracts.drafting import Head, contract_text
 from tests.plugin import toy
 
 MODULE = "toy_of_init"
@@ -141,6 +142,8 @@ def test_weights_and_classes_that_do_not_fit(inside: Path, tmp_path: Path) -> No
     refused(call(*words, "torchvision:resnet"), "torchvision has no classifier 'resnet'")
     refused(call(*words, f"{MODULE}:no_such"), "no attribute 'no_such'")
     refused(call(*words, "no_such_module:build"), "there is no module 'no_such_module'")
+    refused(call(*words, "timm:test_rsnet"), "timm has no model 'test_rsnet'; did you mean 'test_resnet'?")
+    refused(call(*words, "huggingface:gone"), "there is no folder gone")
     refused(call(*words, "resnet18"), "--model resnet18 is not torchvision:NAME")
     for folders, names in (("four", ("blue", "green", "red", "violet")), ("two", ("blue", "green"))):
         for name in names:
@@ -158,3 +161,25 @@ def test_options_of_from_alone_are_wrong_use(tmp_path: Path) -> None:
     assert call("init", tmp_path, "--model", "torchvision:resnet18").exit_code == 2
     assert call("init", "--from", "a", "b", "c").exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "source"), [("timm:test_resnet", ("timm", "test_resnet")), ("huggingface:vit", ("huggingface", "../vit"))]
+)
+def test_the_source_is_written_as_a_contract_has_it(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, source: tuple[str, str]
+) -> None:
+    """Up to the models themselves, which the pilot would run."""
+    seen: list[Head] = []
+    monkeypatch.setattr("pytest_saliency.commands.init._proposal", lambda head, device: seen.append(head))
+    (inside / "vit").mkdir(exist_ok=True)
+    out = inside / "contracts" / "x.saliency.yaml"
+    words = ("init", "--from", "before.pt", "after.safetensors", "data", "--out", out, "--model")
+    assert call(*words, model).exit_code == 0
+    text = contract_text(seen[0], (), {})
+    spec = parse_contract(text.encode(), out).models["after"]
+    assert (spec.source, spec.weights, spec.preprocess) == (source, "../after.safetensors", "weights")
+    assert spec.num_classes == (3 if source[0] == "timm" else None)
+    assert f"Assumed: what {seen[0].owner}'s own weights were trained with." in text
+    assert call(*words, "timm:test_resnet", "--classes", 5).exit_code == 0
+    assert parse_contract(contract_text(seen[1], (), {}).encode(), out).models["after"].num_classes == 5
