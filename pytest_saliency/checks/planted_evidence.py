@@ -175,7 +175,8 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
 
 def _resized(one: Explained, scale: str) -> list[str]:
     """Return a warning where mosaics of whole images go through a function that may make them smaller again."""
-    if scale != "double" or one.subject.preprocess.function is None:
+    held = one.subject.preprocess
+    if scale != "double" or held.function is None or held.keeps_size:
         return []
     return [
         "preprocess is a function, and mosaics go through it as images do: where it resizes, their cells are smaller"

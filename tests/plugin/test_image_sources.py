@@ -365,6 +365,34 @@ def test_a_transform_gives_what_it_gives_by_itself(place: Place, name: str, args
     assert float((made - expected).abs().median()) < 1e-5
 
 
+@pytest.mark.parametrize("how", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("shape", [(40, 50), (21, 33), (24, 24)])
+def test_interpolation_is_torchvisions(how: str, shape: tuple[int, int]) -> None:
+    from torchvision.transforms import InterpolationMode, v2
+
+    image = torch.from_numpy(np.random.Generator(np.random.PCG64(2)).random((3, *shape), dtype=np.float32))
+    expected = v2.Resize(24, interpolation=InterpolationMode(how))(image).clamp(0, 1)
+    found = Preprocess.of({"resize": 24, "interpolation": how}).geometry(image, "case")
+    assert torch.equal(found, expected)
+    with pytest.raises(SaliencyError, match="is a volume, which cannot be resized with interpolation bicubic"):
+        Preprocess.of({"resize": 4, "interpolation": "bicubic"}).geometry(torch.zeros(1, 8, 8, 8), "case")
+
+
+def test_images_that_are_resized_already_are_not_resized_again(place: Place) -> None:
+    """Mosaics and changed images are made of pixels behind the geometry; the function still follows."""
+    from pytest_saliency.engine.beside import after_geometry
+    from pytest_saliency.engine.subject import Subject
+
+    subject = Subject(torch.nn.Conv2d(3, 2, 1), preprocess=preprocess(place, python="eyes:mixed"))
+    behind = after_geometry(subject).preprocess
+    pixels = torch.rand(3, 48, 48)
+    assert torch.equal(behind.geometry(pixels, "case"), pixels)
+    assert torch.equal(behind.normalise(pixels[None]), subject.preprocess.normalise(pixels[None]))
+    other = preprocess(place, python="eyes:whole")
+    assert subject.preprocess.same_view(other)
+    assert not subject.preprocess.same_view(preprocess(place, python="eyes:whole", args={"side": 20}))
+
+
 def test_what_a_record_says_of_transforms(place: Place) -> None:
     assert preprocess(place, python="eyes:whole").describe() == {
         "resize": 32, "interpolation": "bicubic", "center_crop": (24, 24),
