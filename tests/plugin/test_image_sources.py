@@ -274,6 +274,7 @@ def test_splits_folders_and_arrays(saved: Path) -> None:
         ({"huggingface": "one", "columns": {"id": "patient"}, "where": {"fold": 0}}, "case id 'p' is used twice"),
         ({"huggingface": "one", "columns": {"mask": "fold"}}, "column 'fold' of the dataset in one holds no images"),
         ({"huggingface": "one", "where": {"fold": 9}}, "has no row with fold: 9; that column holds 0, 1"),
+        ({"huggingface": "one", "columns": {"labels": ("fold", "patient")}}, "are read from csv or npz"),
         ({"huggingface": "empty"}, "holds no dataset"),
         ({"huggingface": "code"}, "code of datasets is not run"),
         ({"huggingface": "damaged"}, "cannot be read"),

@@ -39,6 +39,10 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     if spec.dicom is not None and spec.dicom.cluster is not None:
         raise CasesError(f"cases of {value} take clusters from a column ('columns.cluster'), not from DICOM files.")
     columns = spec.columns or Columns()
+    if columns.labels is not None:
+        raise CasesError(
+            f"cases of {value} have one label an image; several ('columns.labels') are read from csv or npz."
+        )
     data = _dataset(place.path(value), value, spec.split)
     table = _table(data, columns, spec.where, value).where(spec.where)
     table.filled(columns)
