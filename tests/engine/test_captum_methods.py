@@ -310,6 +310,20 @@ def test_neither_batch_size_nor_order_nor_memory_changes_a_map(method: str, ways
     assert ways[3][0].size.halved > 0
 
 
+def test_deep_lift_of_a_softmax_inside_is_of_one_image() -> None:
+    """captum's rule for nn.Softmax takes a mean over the whole batch."""
+
+    class Soft(Modular):
+        def __init__(self) -> None:
+            super().__init__(pool=False)
+            self.act1 = nn.Softmax(1)
+
+    model = make(Soft, 7)
+    images = pictures(6, model.image, seed=1)
+    alone, several = (raw(run(model, images, batch=batch), "captum:DeepLift") for batch in (1, 4))
+    assert distance(several, alone) < 1e-5
+
+
 class Scarce(nn.Module):
     """Runs out of memory with more than ``most`` images at once."""
 
