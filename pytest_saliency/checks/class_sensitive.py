@@ -15,6 +15,7 @@ from pydantic import Field
 from pytest_saliency.checks.parameters import OpenShare, Parameters, Share
 
 if TYPE_CHECKING:
+    from pytest_saliency.checks.common import Indices
     from pytest_saliency.checks.numbers import Numbers
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import Ranked
@@ -83,7 +84,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             columns["self_agreement"] = np.where(changed, np.nan, agreement(first, rows, again, rows)).tolist()
             columns["prediction_changed"] = changed.tolist()
         if len(rows) > 1:
-            columns["other_image_agreement"] = agreement(first, rows, first, np.roll(rows, 1)).tolist()
+            columns["other_image_agreement"] = agreement(first, rows, first, _others(one, rows)).tolist()
     inputs = {
         "size": None if size is None else list(size),
         "region": region_size(parameters.top_k, prod(size or first.values.shape[1:])),
@@ -133,6 +134,17 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         ),
         maps=lambda: common.layer_maps(kept, top1=first, top2=second, **({} if again is None else {"again": again})),
     )
+
+
+def _others(one: Explained, rows: Indices) -> Indices:
+    """Return another image for each row: the one before in the order of ids; of units the last of another cluster."""
+    import numpy as np
+
+    from pytest_saliency.checks.fates import another_image
+
+    clusters = one.cases.clusters
+    units = None if not one.multi_label or clusters is None else [clusters[i] for i in rows]
+    return np.asarray(rows[another_image(len(rows), units)])
 
 
 def decision(parameters: ClassSensitiveParameters, numbers: Numbers) -> Decision:

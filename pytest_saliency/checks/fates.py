@@ -65,6 +65,18 @@ def drawn_of_clusters(clusters: Sequence[Any], seed: int) -> list[int]:
     return sorted(chosen)
 
 
+def another_image(count: int, clusters: Sequence[Any] | None) -> list[int]:
+    """Return for each row one of another image: the row before; with ``clusters`` the last before of another cluster.
+
+    ``clusters`` are given where an image may be in several rows.
+    """
+    if clusters is None or len(set(clusters)) < 2:
+        return [(i - 1) % count for i in range(count)]
+    return [
+        next((i - step) % count for step in range(1, count) if clusters[i - step] != clusters[i]) for i in range(count)
+    ]
+
+
 def fates_of(kind: str, criterion: Mapping[str, Any], everyone: Table, seed: int) -> list[str]:
     """Return what became of each case of a check that measures and has ``keep`` among its parameters."""
     from pytest_saliency.checks.registry import KINDS

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.checks.fates import another_image
 from pytest_saliency.decide.tolerance import Tolerance
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.evidence.again import guarded
@@ -176,7 +177,8 @@ def class_sensitive(record: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[
 
     columns = {"agreement": agreement(first.values, second.values, first.ok & second.ok)}
     if len(first.ok) > 1:
-        turned = np.roll(np.arange(len(first.ok)), 1)
+        units = record["per_image"].get("cluster") if record["cases"].get("units") else None
+        turned = np.asarray(another_image(len(first.ok), units), dtype=np.int64)
         other = first.values[turned]
         columns["other_image_agreement"] = agreement(first.values, other, first.ok & first.ok[turned])
     if "again" in arrays and "self_agreement" in table:
