@@ -34,9 +34,9 @@ Grad-CAM times the number of cells, as tested; elsewhere it refuses with one sen
 **Wrapped**: by torch.compile around DataParallel, with the layer named as it is called in there, the maps are the same.
 **Exported**: `torch.export.unflatten(torch.export.export(...))` gives the model's scores, for another number of images
 too, and `auto` takes the same layer in it, unless the table names another: the classes of modules are lost in it, so
-name the layer. Where the notes name fewer blocks, the patch, the wrapper and the export are those of that smaller network, and only
-`auto` and the grid are those of the whole one. A program that was not unflattened has no layers and is refused, and so is
-TorchScript.
+name the layer. Where the notes name fewer blocks, the patch, the wrapper and the export are those of that smaller
+network, and only `auto` and the grid are those of the whole one. A program that was not unflattened has no layers and
+is refused, and so is TorchScript.
 
 ## Methods
 
