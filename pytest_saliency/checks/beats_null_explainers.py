@@ -67,8 +67,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
     from pytest_saliency.checks import common, swap
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
 
     one = explained["model"]
     own = one.maps(parameters.method, "top1")
@@ -116,24 +115,18 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
         ]
 
     closest = nulls[_strongest(parameters, numbers)]
-    return Result(
-        kind="beats_null_explainers",
-        check=check,
-        method=own.method,
-        method_version=own.version,
-        method_details=common.method_details(own, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution={
-            **common.execution_record(explained, watch.seconds),
-            "planned_images": swap.planned(blocks, fills, nulls),
-            "scored_images": scored.images,
-        },
-        gallery=Gallery(
+    return of_one_model(
+        "beats_null_explainers",
+        check,
+        explained,
+        own,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(
             one,
             kept,
             order.badness,
@@ -142,7 +135,12 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
             caption,
             f"{check}: {made.verdict}, {own.method}",
         ),
-        maps=lambda: common.layer_maps(kept, top1=own),
+        watch.seconds,
+        {"top1": own},
+        counted={
+            "planned_images": swap.planned(blocks, fills, nulls),
+            "scored_images": scored.images,
+        },
     )
 
 

@@ -47,8 +47,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     from pytest_saliency.checks import common
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.measure.pairs import compare
     from pytest_saliency.measure.regions import region_size
 
@@ -110,20 +109,18 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             f"agreement {between[i]:.2f}",
         ]
 
-    return Result(
-        kind="class_sensitive",
-        check=check,
-        method=first.method,
-        method_version=first.version,
-        method_details=common.method_details(first, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(ranked(parameters, numbers), numbers, cases["class_names"]),
-        execution=common.execution_record(explained, watch.seconds),
-        gallery=Gallery(
+    return of_one_model(
+        "class_sensitive",
+        check,
+        explained,
+        first,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        ranked(parameters, numbers),
+        Gallery(
             one,
             kept,
             between,
@@ -132,7 +129,8 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             caption,
             f"{check}: {made.verdict}, {first.method}",
         ),
-        maps=lambda: common.layer_maps(kept, top1=first, top2=second, **({} if again is None else {"again": again})),
+        watch.seconds,
+        {"top1": first, "top2": second, **({} if again is None else {"again": again})},
     )
 
 

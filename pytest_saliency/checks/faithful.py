@@ -98,8 +98,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     from pytest_saliency.checks.curves import planned as planned_curves
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.decide.faithful import make_blocks
 
     one = explained["model"]
@@ -161,25 +160,24 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
             f"advantage {advantage[i]:.2f}",
         ]
 
-    return Result(
-        kind="faithful",
-        check=check,
-        method=own.method,
-        method_version=own.version,
-        method_details=common.method_details(own, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution={
-            **common.execution_record(explained, watch.seconds),
+    return of_one_model(
+        "faithful",
+        check,
+        explained,
+        own,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(one, kept, order.badness, (own,), ("map",), caption, f"{check}: {made.verdict}, {own.method}"),
+        watch.seconds,
+        {"top1": own},
+        counted={
             "planned_images": planned,
             "scored_images": scored.images + sum(found.images for found in drawn.values()),
         },
-        gallery=Gallery(one, kept, order.badness, (own,), ("map",), caption, f"{check}: {made.verdict}, {own.method}"),
-        maps=lambda: common.layer_maps(kept, top1=own),
     )
 
 

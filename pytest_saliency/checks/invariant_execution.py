@@ -60,8 +60,7 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
     from pytest_saliency.checks import common
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.engine.maps import judge
     from pytest_saliency.engine.variants import NotHereError, computed_otherwise
     from pytest_saliency.errors import MethodError
@@ -121,23 +120,20 @@ def run(explained: Mapping[str, Explained], parameters: InvariantExecutionParame
             *(f"{name} {values[i]:.2g}" for name, values in order.shown.items() if name != "difference"),
         ]
 
-    return Result(
-        kind="invariant_execution",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, kept),
-        decision=decided,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution=common.execution_record(explained, watch.seconds),
-        gallery=Gallery(
-            one, kept, order.badness, (maps,), ("map",), caption, f"{check}: {decided.verdict}, {maps.method}"
-        ),
-        maps=lambda: common.layer_maps(kept, top1=maps),
+    return of_one_model(
+        "invariant_execution",
+        check,
+        explained,
+        maps,
+        kept,
+        decided,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(one, kept, order.badness, (maps,), ("map",), caption, f"{check}: {decided.verdict}, {maps.method}"),
+        watch.seconds,
+        {"top1": maps},
     )
 
 

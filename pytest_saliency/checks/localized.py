@@ -51,8 +51,7 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
     from pytest_saliency.checks import common, inside
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
 
     one = explained["model"]
     inside.need_masks(one.cases, "localized")
@@ -88,20 +87,18 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
         ]
 
     order = ranked(parameters, numbers)
-    return Result(
-        kind="localized",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution=common.execution_record(explained, watch.seconds),
-        gallery=Gallery(
+    return of_one_model(
+        "localized",
+        check,
+        explained,
+        maps,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(
             one,
             kept,
             order.badness,
@@ -111,7 +108,8 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
             f"{check}: {made.verdict}, {maps.method}; outlined: the mask",
             outline=lambda i: one.mask(int(rows[i])).numpy(),
         ),
-        maps=lambda: common.layer_maps(kept, map=maps),
+        watch.seconds,
+        {"map": maps},
     )
 
 

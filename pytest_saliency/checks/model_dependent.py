@@ -72,8 +72,7 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
     from pytest_saliency.checks import common, randomised
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.decide.sets import compared_of, floor_sets, numbered, partners_of
     from pytest_saliency.measure.region_size import region_size
 
@@ -137,24 +136,18 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
             f"IoU {values[i]:.2f}, with other images' {columns['floor'][i]:.2f}",
         ]
 
-    return Result(
-        kind="model_dependent",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution={
-            **common.execution_record(explained, watch.seconds),
-            "planned_images": found.planned,
-            "scored_images": found.images,
-        },
-        gallery=Gallery(
+    return of_one_model(
+        "model_dependent",
+        check,
+        explained,
+        maps,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(
             one,
             kept,
             order.badness,
@@ -163,7 +156,12 @@ def run(explained: Mapping[str, Explained], parameters: ModelDependentParameters
             caption,
             f"{check}: {made.verdict}, {maps.method}",
         ),
-        maps=lambda: common.layer_maps(kept, top1=maps),
+        watch.seconds,
+        {"top1": maps},
+        counted={
+            "planned_images": found.planned,
+            "scored_images": found.images,
+        },
     )
 
 

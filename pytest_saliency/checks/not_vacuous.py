@@ -36,8 +36,7 @@ def run(explained: Mapping[str, Explained], parameters: NotVacuousParameters, ch
     from pytest_saliency.checks import common
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
 
     one = explained["model"]
     maps = one.maps(parameters.method, parameters.target)
@@ -65,23 +64,20 @@ def run(explained: Mapping[str, Explained], parameters: NotVacuousParameters, ch
         return [one.cases.ids[rows[i]], one.cases.class_name(int(maps.classes[rows[i]])), str(maps.status[rows[i]])]
 
     order = ranked(parameters, numbers)
-    return Result(
-        kind="not_vacuous",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, kept),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution=common.execution_record(explained, watch.seconds),
-        gallery=Gallery(
-            one, kept, order.badness, (maps,), ("map",), caption, f"{check}: {made.verdict}, {maps.method}"
-        ),
-        maps=lambda: common.layer_maps(kept, top1=maps),
+    return of_one_model(
+        "not_vacuous",
+        check,
+        explained,
+        maps,
+        kept,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(one, kept, order.badness, (maps,), ("map",), caption, f"{check}: {made.verdict}, {maps.method}"),
+        watch.seconds,
+        {"top1": maps},
     )
 
 

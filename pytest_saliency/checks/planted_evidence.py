@@ -72,8 +72,7 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
     from pytest_saliency.checks import common, mosaics
     from pytest_saliency.checks.gallery import Gallery
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
-    from pytest_saliency.checks.worst import rows_of
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.decide.sets import mosaic_sets, numbered
     from pytest_saliency.engine.beside import images_of
     from pytest_saliency.measure.planted import cell_shares, cell_spans
@@ -142,24 +141,18 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
             f"{100.0 * own_share[i]:.0f} % in its cell" if usable[i] else str(maps.status[rows[i]]),
         ]
 
-    return Result(
-        kind="planted_evidence",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, inside),
-        decision=made,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution={
-            **common.execution_record(explained, watch.seconds),
-            "planned_images": 2 * len(planned),
-            "scored_images": scored,
-        },
-        gallery=Gallery(
+    return of_one_model(
+        "planted_evidence",
+        check,
+        explained,
+        maps,
+        inside,
+        made,
+        parameters,
+        cases,
+        numbers,
+        order,
+        Gallery(
             over,
             inside,
             order.badness,
@@ -169,7 +162,12 @@ def run(explained: Mapping[str, Explained], parameters: PlantedEvidenceParameter
             f"{check}: {made.verdict}, {maps.method}; outlined: the cell of the class",
             outline=own_cell,
         ),
-        maps=lambda: common.layer_maps(inside, mosaic=maps),
+        watch.seconds,
+        {"mosaic": maps},
+        counted={
+            "planned_images": 2 * len(planned),
+            "scored_images": scored,
+        },
     )
 
 

@@ -84,10 +84,9 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
 
     from pytest_saliency.checks import common
     from pytest_saliency.checks.numbers import Numbers, seed_of
-    from pytest_saliency.checks.result import Result
+    from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.checks.stable_draws import agreements, drawn
     from pytest_saliency.checks.stable_gallery import Sight, StableGallery
-    from pytest_saliency.checks.worst import rows_of
     from pytest_saliency.engine.perturbed import explain_changed
     from pytest_saliency.measure.regions import region_size
 
@@ -148,20 +147,18 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
         return Sight(changes[i][k], values, float(found.values[i, k]))
 
     order = ranked(parameters, numbers)
-    return Result(
-        kind="stable",
-        check=check,
-        method=maps.method,
-        method_version=maps.version,
-        method_details=common.method_details(maps, kept),
-        decision=decided,
-        parameters=parameters.model_dump(mode="json"),
-        subjects={"model": one.identity()},
-        cases=cases,
-        numbers=numbers,
-        worst=rows_of(order, numbers, cases["class_names"]),
-        execution=common.execution_record(explained, watch.seconds),
-        gallery=StableGallery(
+    return of_one_model(
+        "stable",
+        check,
+        explained,
+        maps,
+        kept,
+        decided,
+        parameters,
+        cases,
+        numbers,
+        order,
+        StableGallery(
             one,
             kept,
             order.badness,
@@ -172,7 +169,8 @@ def run(explained: Mapping[str, Explained], parameters: StableParameters, check:
             lowest=lowest,
             found=counter,
         ),
-        maps=lambda: common.layer_maps(kept, top1=maps),
+        watch.seconds,
+        {"top1": maps},
     )
 
 

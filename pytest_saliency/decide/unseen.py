@@ -30,7 +30,6 @@ by Gauss and Legendre's rule on pieces of ln t that are short where the integran
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -46,7 +45,6 @@ NODES = 16
 SLICE = 100_000
 FAR = 45.0
 SAME = 1e-10
-SEARCHES = 200
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,12 @@ class UnseenTail:
         near, far = (float(numbers.min()), float(numbers.max()))[:: int(side)]
         if abs(far - near) <= SAME * max(1.0, abs(far)):
             return far * self.scale
-        return _crossing(lambda delta: at_least_zero(side * (numbers - delta)) - alpha, near, far) * self.scale
+        from scipy.optimize import brentq
+
+        found = brentq(
+            lambda delta: at_least_zero(side * (numbers - delta)) - alpha, near, far, xtol=SAME * abs(far - near)
+        )
+        return float(found) * self.scale
 
 
 def unseen_tail(values: FloatArray) -> UnseenTail:
@@ -152,24 +155,3 @@ def _polar(c: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
         angle += np.sum(np.arctan(products), axis=1)
         log_modulus += 0.5 * np.sum(np.log1p(products**2), axis=1)
     return angle, log_modulus
-
-
-def _crossing(f: Callable[[float], float], near: float, far: float) -> float:
-    """Return where ``f``, above zero at ``near`` and below at ``far``, is zero (false position, Illinois variant).
-
-    Every third step halves, so that steep places cost no more than bisection would.
-    """
-    inside, outside = f(near), f(far)
-    width = abs(far - near)
-    for turn in range(SEARCHES):
-        if abs(far - near) <= SAME * width:
-            break
-        middle = 0.5 * (near + far) if turn % 3 == 2 else far - outside * (far - near) / (outside - inside)
-        value = f(middle)
-        if value >= 0.0:
-            near, inside, outside = middle, value, outside / 2.0
-        else:
-            far, outside, inside = middle, value, inside / 2.0
-        if value == 0.0:
-            break
-    return near
