@@ -75,9 +75,16 @@ def resolve(target: str, folders: Sequence[Path]) -> Callable[..., Any]:
     except Exception as error:
         name = error.name if isinstance(error, ModuleNotFoundError) else None
         if name is not None and (module_name + ".").startswith(name + "."):
+            source = next((folder / "src" for folder in folders if _lies_in(folder / "src", name)), None)
+            hint = (
+                f"it lies in {source}, so install the project (pip install -e .), or write pythonpath = src into"
+                " pytest's ini file."
+                if source
+                else "check the spelling, or install it."
+            )
             raise SaliencyError(
                 f"python: {target}: there is no module '{name}' in {' or '.join(map(str, folders))}, nor is one"
-                " installed; check the spelling, or install it."
+                f" installed; {hint}"
             ) from None
         raise SaliencyError(
             f"python: {target}: importing '{module_name}' {raised(error)}. Mend it there; pytest --full-trace shows the"
@@ -91,6 +98,11 @@ def resolve(target: str, folders: Sequence[Path]) -> Callable[..., Any]:
         raise SaliencyError(f"python: {target} is of type {type(found).__name__}; it must be a function to call.")
     made: Callable[..., Any] = found
     return made
+
+
+def _lies_in(folder: Path, module: str) -> bool:
+    place = folder.joinpath(*module.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def _refuse_namesake(name: str, folders: Sequence[Path]) -> None:

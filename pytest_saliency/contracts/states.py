@@ -72,7 +72,7 @@ def find_state(
         if covers(adapted, wanted):
             return State(adapted, (*said, name))
     part, words = _common(found, wanted)
-    return State(part, (*said, *words), None if words else metadata)
+    return State(part if words else _nearest(found, wanted), (*said, *words), None if words else metadata)
 
 
 def covers(found: Mapping[str, Tensor], wanted: Set[str]) -> bool:
@@ -160,6 +160,15 @@ def _one_of_several(
     others = [key for key in found if not key.startswith(whole[0])]
     left = [f"left out: {_some(others)}"] if others else []
     return parts[whole[0]], [f"prefix '{whole[0]}' removed", *left]
+
+
+def _nearest(found: dict[str, Tensor], wanted: Set[str]) -> dict[str, Tensor]:
+    """Return what lies behind the prefix that brings the names nearest to ``wanted``: an error then names the rest."""
+    parts = [found]
+    for prefix in PREFIXES:
+        part = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+        parts.append(part)
+    return max(parts, key=lambda part: len(part.keys() & wanted))
 
 
 def _has_tensors(state: Mapping[Any, Any]) -> bool:

@@ -77,7 +77,8 @@ def checked_sha256(path: Path, name: str, expected: str | None) -> str:
     """
     if not path.is_file():
         raise WeightsError(
-            f"weights of model '{name}' are missing: there is no file {path}. Put it there, or correct the path."
+            f"weights of model '{name}' are missing: there is no file {path}{_beside(path)}. Put it there, or correct"
+            " the path, which starts at the contract's own folder."
         )
     try:
         digest = sha256_of_file(path)
@@ -89,6 +90,13 @@ def checked_sha256(path: Path, name: str, expected: str | None) -> str:
             f" {expected}. Put the declared file there, or change 'sha256' in a reviewed commit."
         )
     return digest
+
+
+def _beside(path: Path) -> str:
+    """Return the words for files of the same kind in the folder: names of checkpoints tell epochs, and change."""
+    there = sorted(file.name for file in path.parent.glob(f"*{path.suffix}") if file.is_file()) if path.suffix else []
+    more = f" and {len(there) - LISTED} more" if there[LISTED:] else ""
+    return f"; its folder holds {', '.join(there[:LISTED])}{more}" if there else ""
 
 
 def _read(path: Path, name: str) -> object:

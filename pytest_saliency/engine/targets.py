@@ -43,6 +43,7 @@ class Targets:
         order = torch.sort(scores, dim=1, descending=True, stable=True).indices
         labels = torch.tensor([self.cases.labels[i] for i in indices], device=scores.device)
         self._known(indices, self.cases.labels, count)
+        self._named(count)
         declared = self.cases.others
         if declared is not None:
             self._known(indices, declared, count)
@@ -60,6 +61,15 @@ class Targets:
             else:
                 made[word] = torch.full_like(labels, self._index(word, count))
         return made
+
+    def _named(self, count: int) -> None:
+        names = self.cases.class_names or ()
+        if len(names) > count:
+            raise CasesError(
+                f"cases of {self.cases.source} have {len(names)} classes ({', '.join(names[:6])}"
+                f"{', ...' if names[6:] else ''}), but model '{self.subject.name}' has {count} outputs; name the"
+                " classes of its outputs, in their order."
+            )
 
     def _known(self, indices: Sequence[int], column: Sequence[int], count: int) -> None:
         case = next((i for i in indices if column[i] >= count), None)

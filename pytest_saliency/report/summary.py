@@ -111,6 +111,8 @@ class RunReport:
         self.write_costs(terminal)
         for line in self._told():
             terminal.write_line(log_line(f"saliency: {line}"), yellow=True)
+        for line in self._hints():
+            terminal.write_line(log_line(f"saliency: {line}."), yellow=True)
         for line in self._lines:
             terminal.write_line(line if line.startswith("::") else log_line(f"saliency: {line}"))
         for problem in self._problems:
@@ -123,6 +125,11 @@ class RunReport:
         from pytest_saliency.report.drift_table import table_lines
 
         return table_lines(self.records)
+
+    def _hints(self) -> list[str]:
+        from pytest_saliency.report.hints import hint_lines
+
+        return hint_lines(self.records)
 
     def _told(self) -> list[str]:
         """Return what the run's document says of waivers and locks, which no single check tells."""

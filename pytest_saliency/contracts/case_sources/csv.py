@@ -77,7 +77,8 @@ def read_table(path: Path, columns: Columns) -> Table:
         raise CasesError(f"cases in {path} cannot be read: it is not UTF-8; save it as UTF-8.") from error
     except OSError as error:
         reason = error.strerror or first_line(error)
-        raise CasesError(f"cases in {path} cannot be read: {reason}. Check the path and the file.") from error
+        start = ", which starts at the contract's own folder," if isinstance(error, FileNotFoundError) else ""
+        raise CasesError(f"cases in {path} cannot be read: {reason}. Check the path{start} and the file.") from error
     head = text.split("\n", 1)[0].rstrip("\r")
     wanted = {columns.image, *label_columns(columns)}
     fits = {mark: len(wanted & set(_cells(head, mark))) for mark in DELIMITERS}

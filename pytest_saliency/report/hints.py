@@ -1,0 +1,65 @@
+"""What a newcomer has most often forgotten, told once a run: preprocessing, and the order of the classes.
+
+Nothing here is an error, because each of it may be meant. From the records alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+NORMALISED = ("torchvision:", "timm:", "huggingface:")
+"""Sources whose models were nearly always trained on normalised pixels."""
+SELDOM = 0.5
+NAMED = 6  # classes that are listed
+
+
+def hint_lines(records: Iterable[Record]) -> list[str]:
+    """Return a sentence for each model without preprocessing, and for each that seldom gives the label of its cases."""
+    plain: dict[str, None] = {}
+    seldom: dict[tuple[str, ...], str] = {}
+    for record in records:
+        cases = record.get("cases") or {}
+        for role, subject in (record.get("subjects") or {}).items():
+            if "." in role:  # nulls and checkpoints, which are read as the model that they belong to
+                continue
+            undeclared = subject.get("preprocess") == {}
+            if undeclared and str(subject.get("source")).startswith(NORMALISED):
+                plain[str(subject.get("name"))] = None
+            right = _right(record, role)
+            if right and sum(right) < SELDOM * len(right) and not cases.get("units"):
+                words = "no preprocess is declared" if undeclared else "look at its preprocess"
+                seldom.setdefault(
+                    (str(record.get("contract")), str(subject.get("name")), str(cases.get("source"))),
+                    f"model '{subject.get('name')}' gives the label of {sum(right)} of {len(right)} cases of"
+                    f" {cases.get('source')} only: {words}, and see that the model's outputs are in the order of the"
+                    f" cases' classes ({', '.join(_classes(cases))}; 'classes' sets it)",
+                )
+    return [*_as_they_are(list(plain)), *seldom.values()]
+
+
+def _as_they_are(names: list[str]) -> Iterator[str]:
+    if names:
+        listed = ", ".join(f"'{name}'" for name in names[:NAMED]) + (", ..." if names[NAMED:] else "")
+        one = len(names) == 1
+        yield (
+            f"{'model' if one else 'models'} {listed} {'is' if one else 'are'} given pixels in [0, 1] as they are,"
+            " because no preprocess is declared: write out what training did to them (resize, mean, std), or"
+            " 'preprocess: {channels: 3}' if that was nothing"
+        )
+
+
+def _right(record: Record, role: str) -> list[bool]:
+    everyone = record.get("everyone") or {}
+    found: list[bool] = everyone.get(f"correct_{role}") or (everyone.get("correct") if role == "model" else None) or []
+    return found
+
+
+def _classes(cases: Mapping[str, Any]) -> Iterator[str]:
+    names = cases.get("class_names") or {}
+    for place, key in enumerate(sorted(names, key=int)):
+        if place == NAMED:
+            yield "..."
+            return
+        yield f"{key} {names[key]}"
