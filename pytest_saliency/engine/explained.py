@@ -21,7 +21,7 @@ from pytest_saliency.engine.maps import Maps, judge
 from pytest_saliency.engine.methods.names import GRADIENT_METHODS, METHOD_NAMES
 from pytest_saliency.engine.methods.own import own_names
 from pytest_saliency.engine.methods.registry import find_method, gradient_methods, unknown_method
-from pytest_saliency.engine.multi_label import predicted_of, refuse_unpaired
+from pytest_saliency.engine.multi_label import predicted_of, refuse_probabilities, refuse_unpaired
 from pytest_saliency.engine.passes import Passes, Progress, Stage
 from pytest_saliency.engine.precision import Precision
 from pytest_saliency.engine.runner import Runner
@@ -172,6 +172,7 @@ class Explained:
 
         Of a unit of an image with several labels its label, or -1 where the model does not find it.
         """
+        refuse_probabilities(self.cases, self.logits, self.binary, self.subject.name)
         return predicted_of(self.cases, self.logits, range(len(self.cases)))
 
     @property

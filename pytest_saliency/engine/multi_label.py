@@ -18,13 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytest_saliency.errors import CasesError
+from pytest_saliency.errors import CasesError, SubjectError
 
 if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
 
 NOT_PREDICTED = -1
 """Stands for a class where the model does not find a unit's label; no class has this index."""
+
+FEW_SCORES = 8
+"""With fewer scores than this, all of them may lie between 0 and 1 by chance."""
 
 ABSENT, PRESENT, UNCERTAIN = 0.0, 1.0, -1.0
 """What a cell of a label matrix may hold; NaN is a cell that was left blank."""
@@ -114,6 +117,28 @@ def refuse_unpaired(cases: Cases) -> None:
     """Raise CasesError for label sets without pairs, which say nothing that could be explained."""
     if cases.present is not None and cases.others is None:
         raise CasesError(_no_pairs(cases.source))
+
+
+def refuse_probabilities(cases: Cases, scores: Tensor, binary: bool, model: str) -> None:
+    """Raise SubjectError where ``scores`` (N, C) of units cannot be logits of labels that do not exclude each other.
+
+    A sigmoid of what a sigmoid made is above one half, so that every label would count as found, and no label could be
+    lost. Logits of absent labels lie below zero; that none does, and none is above one, in many images, is no chance.
+    Scores that are all small are left alone: of probabilities that are worth explaining some are above one half.
+    """
+    if cases.others is None:
+        return
+    if binary:
+        raise SubjectError(
+            f"model '{model}' has one logit, whose two classes exclude each other, but images of {cases.source} have"
+            " several labels; give each image one label, 0 or 1."
+        )
+    least, most = float(scores.min()), float(scores.max())
+    if scores.numel() >= FEW_SCORES and least >= 0.0 and 0.5 < most <= 1.0:
+        raise SubjectError(
+            f"all scores of model '{model}' lie between 0 and 1, so that they seem to be probabilities, of which every"
+            " label would count as found; give the logits (the model without its last sigmoid)."
+        )
 
 
 def predicted_of(cases: Cases, scores: Tensor, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -47,6 +47,7 @@ class Targets:
         declared = self.cases.others
         if declared is not None:
             self._known(indices, declared, count)
+            self._same_labels(count)
         made: dict[str, Tensor] = {}
         for word in self.words:
             if declared is not None and word in ("top1", "top2"):
@@ -78,6 +79,15 @@ class Targets:
                 f"case '{self.cases.ids[case]}' has label {column[case]}, but model '{self.subject.name}'"
                 f" has {count} classes (0 .. {count - 1}). Correct the label, or take the model that was trained on"
                 " these classes."
+            )
+
+    def _same_labels(self, count: int) -> None:
+        names = self.cases.class_names
+        if names is not None and len(names) != count:
+            raise CasesError(
+                f"{self.cases.source} names {len(names)} labels, but model '{self.subject.name}' has {count} outputs:"
+                " which output is which label would be a guess. List all labels that the model knows, in the order of"
+                " its outputs ('classes'); those that no image has may be among them."
             )
 
     def _index(self, word: str, count: int) -> int:

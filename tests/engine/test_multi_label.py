@@ -299,6 +299,41 @@ def test_a_label_beyond_the_model_is_one_sentence() -> None:
 # -- one forward pass an image --------------------------------------------------------------------------------------
 
 
+class Ending(nn.Module):
+    """The network with something behind its logits."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.net, self.last = Net(), last
+        self.features = self.net.features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.last(self.net(pixels))  # type: ignore[no-any-return]
+
+
+def test_probabilities_are_no_logits() -> None:
+    """The faint effusion of image 1 is not found; a sigmoid of its probability would be above one half all the same."""
+    plain = explain(subject(), made(), device="cpu").correct
+    assert not plain.all()
+    again = torch.sigmoid(explain(subject(Ending(nn.Sigmoid())), made(), device="cpu").logits)
+    assert bool((again > 0.5).all())
+    with pytest.raises(SaliencyError, match="lie between 0 and 1, so that they seem to be probabilities"):
+        _ = explain(subject(Ending(nn.Sigmoid())), made(), device="cpu").correct
+
+
+def test_one_logit_has_no_labels_that_go_together() -> None:
+    two = Cases.from_arrays(images()[:4], SETS[:4, 1:3], pairs={0: 1})
+    with pytest.raises(SaliencyError, match="has one logit, whose two classes exclude each other"):
+        _ = explain(subject(Ending(nn.Linear(LABELS, 1))), two, device="cpu").predicted
+
+
+def test_more_outputs_than_labels_are_no_guess() -> None:
+    """Of a model with five outputs, which are those of two named labels? The first two need not be."""
+    two = Cases.from_arrays(images()[:4], SETS[:4, 1:3], class_names=NAMES[1:3], pairs={"effusion": "mass"})
+    with pytest.raises(CasesError, match="names 2 labels, but model 'net' has 5 outputs"):
+        _ = explain(subject(), two, device="cpu").logits
+
+
 @pytest.mark.parametrize("batch", [2, 4, 100])
 def test_rows_of_one_image_share_a_pass_and_change_no_number(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = made()
