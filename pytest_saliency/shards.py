@@ -23,6 +23,11 @@ def shard_for(config: pytest.Config) -> None:
         shard = Shard.of(str(text))
     except SaliencyError as error:
         raise pytest.UsageError(str(error)) from None
+    if shard.count > 1 and config.getoption("lf", False):
+        raise pytest.UsageError(
+            "--lf collects failed tests only, and checks are dealt out over all that is collected, so that a failed one"
+            " might belong to no shard that runs it. Leave --saliency-shard out to run what failed last."
+        )
     config.stash[SHARDING] = Sharding(shard)
     config.pluginmanager.register(config.stash[SHARDING], "saliency-shard")
 
@@ -38,6 +43,8 @@ class Sharding:
         self.shard = shard
         self.contracts: dict[str, str] = {}
         """SHA-256 of each contract that was collected, by the node id of its file."""
+        self.files: dict[str, str] = {}
+        """Where each of them lies, relative to the root, by the same node ids."""
         self.elsewhere: frozenset[str] = frozenset()
         """Node ids of checks in these contracts that belong to other shards."""
         self.here = 0
@@ -46,11 +53,14 @@ class Sharding:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         from pytest_saliency.contracts.items import ContractItem
+        from pytest_saliency.report.attach import below_root
 
         contracts: dict[str, Contract] = {}
         for item in items:
             if isinstance(item, ContractItem):
-                contracts[item.nodeid.partition("::")[0]] = item.contract
+                file = item.nodeid.partition("::")[0]
+                contracts[file] = item.contract
+                self.files[file] = below_root(item.path, config)
         shard_of = deal(dealt_of(contracts), self.shard.count)
         self.contracts = {file: contract.digest for file, contract in contracts.items()}
         self.elsewhere = frozenset(node for node, shard in shard_of.items() if shard != self.shard.index)
@@ -75,7 +85,7 @@ class Sharding:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output[TOLD] = [self.contracts, sorted(self.elsewhere), self.here, self.away]
+            output[TOLD] = [self.contracts, self.files, sorted(self.elsewhere), self.here, self.away]
         elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.away and not self.here:
             session.exitstatus = pytest.ExitCode.OK  # an empty shard is no mistake
 
@@ -84,8 +94,8 @@ class Sharding:
         """Take what a worker of pytest-xdist collected: its controller collects nothing. All collect the same."""
         told = getattr(node, "workeroutput", {}).get(TOLD)
         if told is not None:
-            contracts, elsewhere, self.here, self.away = told
-            self.contracts, self.elsewhere = dict(contracts), frozenset(elsewhere)
+            contracts, files, elsewhere, self.here, self.away = told
+            self.contracts, self.files, self.elsewhere = dict(contracts), dict(files), frozenset(elsewhere)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         index, count, items = self.shard.index, self.shard.count, self.here + self.away
@@ -93,6 +103,10 @@ class Sharding:
             terminalreporter.write_line(f"saliency: shard {index} of {count}: {self.here} of {items} belong here")
         elif items:
             terminalreporter.write_line(f"saliency: shard {index} of {count} is empty: all {items} belong to others")
+
+    def declared(self) -> dict[str, tuple[str, str]]:
+        """Return file and SHA-256 of each contract of the session, by the node id of its file."""
+        return {node: (self.files[node], digest) for node, digest in self.contracts.items()}
 
     def told(self) -> dict[str, Any]:
         """Return what the run's document says of the shard."""

@@ -44,9 +44,9 @@ def verify(
 ) -> None:
     """Verify the evidence bundle in the folder BUNDLE.
 
-    Exit codes: 0 it is whole and every check says PASS, 3 it is whole but a check did not pass (waived or not), 4 it
-    was tampered with, is another bundle or not signed as asked for, or is no bundle, 5 it is whole but level 3 could
-    not repeat it in --root, 2 the command was used wrongly.
+    Exit codes: 0 it is whole and every check says PASS, 3 it is whole but a check did not pass (waived or not) or
+    shards of its session are missing, 4 it was tampered with, is another bundle or not signed as asked for, or is no
+    bundle, 5 it is whole but level 3 could not repeat it in --root, 2 the command was used wrongly.
     """
     from pytest_saliency.evidence.dsse import Key
     from pytest_saliency.evidence.told import lines_of

@@ -2,7 +2,8 @@
 
 It looks at verdicts alone. A contract may let a check only warn, skip what is inconclusive, or name a known failure;
 that says what pytest does with the test, decided by whoever edits the contract. Releasing over an unmet check takes a
-waiver: a reason, a bound, an end, and two people. A run without any check releases nothing.
+waiver: a reason, a bound, an end, and two people. A run without any check releases nothing,
+nor do some shards of a session.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def release(document: Document) -> dict[str, Any]:
             unwaived.append(entry)
     if not records:
         return {"decision": NO_RELEASE, "waived": [], "unwaived": [], "why": "No check ran, so that nothing was shown."}
-    if unwaived:
+    absent = absent_shards(document)
+    if absent:
+        decision, why = NO_RELEASE, absent
+    elif unwaived:
         decision, why = NO_RELEASE, f"{_checks(len(unwaived))} not PASS and not excused by a waiver."
     elif waived:
         decision, why = WITH_WAIVERS, f"{_checks(len(waived))} not PASS and excused by a waiver each; all others PASS."
@@ -71,6 +75,17 @@ def summary_lines(document: Document) -> list[str]:
         f"waiver '{one['id']}' ({one['state']}): {one['why']}" for one in waivers if str(one["state"]) != "applies"
     ]
     return [*lines, f"release decision: {made['decision']}. {made['why']}"]
+
+
+def absent_shards(document: Document) -> str | None:
+    """Return a sentence where the document is of some shards of a session only; tests in Python are declared nowhere."""
+    from pytest_saliency.report.merge_shards import missing_shards
+
+    run = document.get("run") or {}
+    shard = run.get("shard") or {}
+    if shard.get("count", 1) > 1:
+        return f"This is shard {shard['index']} of {shard['count']} alone, not the whole run; merge all of them."
+    return " ".join(missing_shards(run.get("merged") or ())) or None
 
 
 def _rank(state: str) -> tuple[bool, str]:

@@ -67,8 +67,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether there are checks, and every one of them says PASS."""
-        return bool(self.verdicts) and set(self.verdicts.values()) == {"PASS"}
+        """Whether there are checks, every one of them says PASS, and no shard of their session is missing."""
+        return bool(self.verdicts) and set(self.verdicts.values()) == {"PASS"} and self.absent is None
+
+    @property
+    def absent(self) -> str | None:
+        """What is said of missing shards; None where none is missing."""
+        from pytest_saliency.evidence.release import absent_shards
+
+        return None if self.document is None or not self.whole else absent_shards(self.document)
 
     @property
     def exit_code(self) -> int:

@@ -41,7 +41,7 @@ def document_of(
     root, problems = config.rootpath, []
     sharding = _sharding(config)
     made = run_document(
-        [*records, *not_run(records, root, sharding.elsewhere if sharding else ())],
+        [*records, *(not_run(records, root, sharding) if sharding else not_run(records, root))],
         command=command_of(config.invocation_params.args, root),
         started=started,
         finished=now(),
@@ -76,16 +76,17 @@ def command_of(args: Iterable[object], root: Path) -> str:
     return shlex.join(["pytest", *(str(arg).replace(inside, "") for arg in args)])
 
 
-def not_run(records: Sequence[Record], root: Path, elsewhere: Container[str] = ()) -> list[dict[str, Any]]:
+def not_run(records: Sequence[Record], root: Path, sharding: Sharding | None = None) -> list[dict[str, Any]]:
     """Return a ``NOT_RUN`` record for every other check of the contracts that ran: left out by -k, -x or a node id.
 
-    ``elsewhere``: node ids of checks that belong to other shards.
+    Of a shard: for those of all contracts of its session, so that it never looks like the whole of it.
     """
     from pytest_saliency.contracts.contract import load_contract
     from pytest_saliency.contracts.settings import settings_of
 
     nodes = {str(record["node"]) for record in records}
-    files: dict[str, tuple[str, str]] = {}
+    elsewhere: Container[str] = sharding.elsewhere if sharding else ()
+    files: dict[str, tuple[str, str]] = sharding.declared() if sharding else {}
     for record in records:
         if record.get("contract") and record.get("source"):
             prefix = str(record["node"]).partition("::")[0]

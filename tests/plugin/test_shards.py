@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_saliency.cli import main
+from pytest_saliency.contracts.dealing import shard_of_file
+from pytest_saliency.evidence.release import release
 
 from .texts import CONTRACT, DRIFT, FAITHFUL, SENSITIVE, Write
 
@@ -129,7 +131,7 @@ def test_an_empty_shard_is_green_and_says_so(repository: Path, pytester: pytest.
         if result.ret == pytest.ExitCode.OK:
             empty.append(index)
             result.stdout.fnmatch_lines([f"saliency: shard {index} of 5 is empty: all 1 belong to others"])
-            assert (document["records"], document["run"]["exit_status"]) == ([], 0)
+            assert (verdicts(document), document["run"]["exit_status"]) == ({"other.saliency.yaml::kept": "NOT_RUN"}, 0)
     assert len(empty) == 4
     result = merge(*(repository / f"s{index}.json" for index in range(1, 6)), "-o", repository / "merged.json")
     assert result.exit_code == 0, result.output
@@ -151,6 +153,41 @@ def test_workers_tell_the_controller_what_they_collected(repository: Path, pytes
     assert one["run"]["shard"] == two["run"]["shard"]
     assert one["run"]["shard"]["contracts"].keys() == {"other.saliency.yaml"}
     assert one["deviations"] == two["deviations"]
+
+
+def test_a_shard_is_never_the_whole_run(repository: Path, pytester: pytest.Pytester) -> None:
+    """Neither a shard that holds a whole contract (or the tests in Python), nor a merge without the other one."""
+    (repository / "toy.saliency.yaml").unlink()
+    (repository / "other.saliency.yaml").write_text(
+        (repository / "other.saliency.yaml").read_text().replace("0.40", "0.99")
+    )
+    (repository / "test_release.py").rename(repository / "test_c.py")
+    assert shard_of_file("test_c.py", 2) == 2  # and the only contract goes to the first
+    bundles = repository / "bundles"
+    for index in (1, 2):
+        pytester.runpytest_inprocess(f"--saliency-shard={index}/2", f"--saliency-json=s{index}.json")
+        alone = run_of(repository / f"s{index}.json")
+        assert set(verdicts(alone).values()) <= {"PASS", "NOT_RUN"}
+        assert release(alone)["decision"] == "no release"
+    # The other contract's checks stand in the shard that ran none of them.
+    assert verdicts(run_of(repository / "s2.json"))["other.saliency.yaml::kept"] == "NOT_RUN"
+    without = merge(repository / "s1.json", "--partial", "-o", repository / "partial.json", "--bundle", bundles)
+    assert without.exit_code == 0, without.output
+    partial = run_of(repository / "partial.json")
+    assert set(verdicts(partial).values()) == {"PASS"}
+    assert release(partial)["why"] == "This is shard 1 of 2 alone, not the whole run; merge all of them."
+    (bundle,) = bundles.iterdir()
+    told = CliRunner().invoke(main, ["verify", str(bundle)])
+    assert told.exit_code == 3, told.output
+    assert "WHOLE up to level 1, but shards of its session are missing" in told.output
+    assert merge(*(repository / f"s{n}.json" for n in (1, 2)), "-o", repository / "merged.json").exit_code == 0
+    assert release(run_of(repository / "merged.json"))["decision"] == "release"
+
+
+def test_last_failures_are_not_dealt_out(repository: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--saliency-shard=1/2", "--lf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --lf collects failed tests only*Leave --saliency-shard out*"])
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "a/b"])
