@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,11 @@ def find_state(
     found = {str(key): value for key, value in state.items()}
     metadata = getattr(state, "_metadata", None)
     if prefix is not None:
-        found = _behind(found, prefix, where)
-        said, metadata = (*said, f"prefix '{prefix}' removed"), None
+        behind = _behind(found, prefix, where)
+        found = _without_copies(behind, wanted)
+        left = [f"left out: {_some([f'{prefix}{key}' for key in behind if key not in found])}"]
+        said = (*said, f"prefix '{prefix}' removed", *(left if len(found) < len(behind) else ()))
+        metadata = None
     if covers(found, wanted):
         return State(found, said, metadata)
     if prefix is None:
@@ -92,6 +96,8 @@ def _entry(read: object, chosen: str | None, where: str) -> tuple[Mapping[Any, T
             chosen = None
         else:
             key = _nest(state, chosen is not None, where)
+            if key is not None and chosen is None:
+                _refuse_twins(state, key, where)
         if key is None:
             break
         state = state[key]
@@ -115,6 +121,27 @@ def _nest(state: Mapping[Any, Any], told: bool, where: str) -> str | None:
     return there[0] if there else None
 
 
+def _refuse_twins(state: Mapping[Any, Any], key: str, where: str) -> None:
+    """Raise where another entry holds a state of the very same names: a best epoch, a teacher, a second network."""
+    names = _plain_names(state[key])
+    for other, held in state.items():
+        if other != key and names and _plain_names(held) == names:
+            raise WeightsError(
+                f"{where} holds two sets of weights of the same names, '{key}' and '{other}', and the contract does not"
+                f" say which one is meant. Write 'state: {key}' or 'state: {other}' in the model."
+            )
+
+
+def _plain_names(state: object) -> set[str]:
+    """Return the names of the tensors in a state, without what wrappers put in front of them."""
+    from torch import Tensor
+
+    if not isinstance(state, Mapping):
+        return set()
+    names = {str(key) for key, value in state.items() if isinstance(value, Tensor)}
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", name) for name in names if name != "n_averaged"}
+
+
 def _behind(found: dict[str, Tensor], prefix: str, where: str) -> dict[str, Tensor]:
     part = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
     if not part:
@@ -124,6 +151,24 @@ def _behind(found: dict[str, Tensor], prefix: str, where: str) -> dict[str, Tens
             f" with '{prefix}'; they begin with {_some(heads)}."
         )
     return part
+
+
+def _without_copies(found: dict[str, Tensor], wanted: Set[str]) -> dict[str, Tensor]:
+    """Return the state without whole copies of the model further down, as a module keeps an average of itself."""
+    if covers({key: value for key, value in found.items() if key in wanted}, wanted):
+        inner = [prefix for prefix, part in _parts(found, wanted).items() if prefix and covers(part, wanted)]
+        return {key: value for key, value in found.items() if not key.startswith(tuple(inner))}
+    return found
+
+
+def _parts(found: dict[str, Tensor], wanted: Set[str]) -> dict[str, dict[str, Tensor]]:
+    """Return what lies behind each prefix that the model's longest name is found behind, the empty one too."""
+    anchor = max(wanted, key=len, default="")
+    prefixes = [key[: len(key) - len(anchor)] for key in found if key == anchor or key.endswith(f".{anchor}")]
+    return {
+        prefix: {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+        for prefix in prefixes
+    }
 
 
 def _common(found: dict[str, Tensor], wanted: Set[str]) -> tuple[dict[str, Tensor], list[str]]:
@@ -142,21 +187,21 @@ def _one_of_several(
     found: dict[str, Tensor], wanted: Set[str], where: str
 ) -> tuple[dict[str, Tensor] | None, list[str]]:
     """Return the model among other things (a loss with weights, a metric, a teacher), whatever its prefix is called."""
-    anchor = "." + max(wanted, key=len, default="")
-    prefixes = [key[: len(key) - len(anchor) + 1] for key in found if key.endswith(anchor)]
-    parts = {
-        prefix: {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-        for prefix in prefixes
-    }
-    whole = [prefix for prefix, part in parts.items() if covers(part, wanted)]
+    parts = _parts(found, wanted)
+    holding = [
+        prefix for prefix, part in parts.items() if covers({k: v for k, v in part.items() if k in wanted}, wanted)
+    ]
+    if len(holding) > 1:
+        words = [f"'{prefix[:-1]}'" if prefix else "names without any prefix" for prefix in sorted(holding)]
+        chosen = next(prefix for prefix in sorted(holding) if prefix)[:-1]
+        alone = "" if all(holding) else " If those without prefix are meant, save them alone."
+        raise WeightsError(
+            f"{where} holds weights of this architecture {len(holding)} times, under {' and '.join(words)}, and the"
+            f" contract does not say which are meant. Write 'state: {chosen}' in the model.{alone}"
+        )
+    whole = [prefix for prefix in holding if prefix and covers(parts[prefix], wanted)]
     if not whole:
         return None, []
-    if len(whole) > 1:
-        words = [f"'{prefix[:-1]}'" for prefix in sorted(whole)]
-        raise WeightsError(
-            f"{where} holds weights of this architecture {len(whole)} times, under {' and '.join(words)}, and the"
-            f" contract does not say which are meant. Write 'state: {sorted(whole)[0][:-1]}' in the model."
-        )
     others = [key for key in found if not key.startswith(whole[0])]
     left = [f"left out: {_some(others)}"] if others else []
     return parts[whole[0]], [f"prefix '{whole[0]}' removed", *left]

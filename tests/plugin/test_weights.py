@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pytest_saliency.contracts.states import WeightsError
+from pytest_saliency.contracts.states import WeightsError, find_state
 from pytest_saliency.contracts.weights import load_weights
 
 
@@ -135,6 +136,31 @@ def test_a_teacher_and_a_student_have_to_be_told_apart(tmp_path: Path, trained: 
     assert same(trained, fresh)
     with pytest.raises(WeightsError, match=r"no entry 'pupil'.* begin with student, teacher"):
         load_weights(fresh, tmp_path / "w.ckpt", "ft", state="pupil")
+
+
+def _named(value: float, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {f"{prefix}{key}": torch.full((1,), value) for key in ("conv.weight", "conv.bias")}
+
+
+@pytest.mark.parametrize(
+    ("held", "sentence"),
+    [
+        ({"model": _named(1.0), "best_model": _named(2.0)}, "two sets of weights of the same names, 'model' and 'best"),
+        ({"net": _named(1.0), "teacher": _named(2.0, "module.")}, "'net' and 'teacher'"),
+        ({**_named(1.0), **_named(2.0, "ema.")}, "2 times, under names without any prefix and 'ema'"),
+        ({"state_dict": {**_named(1.0, "student."), **_named(2.0, "student.ema.")}}, "under 'student' and 'student.em"),
+    ],
+)
+def test_a_second_set_of_weights_is_never_chosen_silently(held: Any, sentence: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(sentence)):
+        find_state(held, _named(0.0).keys(), None, "weights")
+
+
+def test_a_copy_of_the_model_inside_the_chosen_one_is_left_out() -> None:
+    held = {"state_dict": {**_named(1.0, "student."), **_named(2.0, "student.ema.")}}
+    for chosen, value in (("student", 1.0), ("student.ema", 2.0)):
+        found = find_state(held, _named(0.0).keys(), chosen, "weights").tensors
+        assert {key: float(tensor) for key, tensor in found.items()} == dict.fromkeys(_named(0.0), value)
 
 
 def test_counters_that_older_files_lack(tmp_path: Path, trained: nn.Module, fresh: nn.Module) -> None:
