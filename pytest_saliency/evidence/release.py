@@ -78,7 +78,7 @@ def summary_lines(document: Document) -> list[str]:
 
 
 def absent_shards(document: Document) -> str | None:
-    """Return a sentence where the document is of some shards of a session only; tests in Python are declared nowhere."""
+    """Return a sentence where the document is of some shards of a session only, which records alone need not show."""
     from pytest_saliency.report.merge_shards import missing_shards
 
     run = document.get("run") or {}
