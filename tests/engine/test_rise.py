@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pytest_saliency import Cases, Subject, explain
+from pytest_saliency.engine.maps import Maps
 from pytest_saliency.engine.methods.rise import Masks
 from pytest_saliency.errors import MethodError
+from pytest_saliency.measure.pairs import compare
 
 from .helpers import BY_NAME, cases_of, raw, run, subject_of
 from .nets import Counting, Tiny, make, pictures
@@ -137,6 +139,46 @@ def test_masks_are_the_same_for_everyone_and_others_in_the_repeat() -> None:
     repeat = found.maps_jittered(NAME)  # of an image of one colour, which keeps its contrast
     assert repeat is not None
     assert distance(repeat.values.numpy(), raw(found, NAME)) > 0.01
+
+
+class Sure(OnePixel):
+    """Sure of the first class whatever is hidden; what it is a little surer of lies in one corner."""
+
+    def __init__(self, first: int, offset: float) -> None:
+        super().__init__()
+        self.first, self.offset = first, offset
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        corner = self.same(pixels)[:, 0, self.first : self.first + 6, self.first : self.first + 6].mean((1, 2))
+        return torch.stack([self.offset + 4 * corner, 0 * corner], 1)
+
+
+def test_a_map_of_the_masks_alone_is_no_map() -> None:
+    """Two models look at opposite corners; as published, what their maps have in common is how often masks show a place.
+
+    A model that is not sure without its corner has a map of its own, and what is centred always has.
+    """
+    images = (0.5 + 0.5 * np.random.Generator(np.random.PCG64(2)).random((4, 1, 24, 24))).astype(np.float32)
+    cases = Cases.from_arrays(images, [0, 1, 0, 1])
+
+    def maps_of(first: int, offset: float, name: str) -> Maps:
+        model = Sure(first, offset).eval()
+        with torch.no_grad():
+            model.same.weight.fill_(1.0)
+        return explain(Subject(model, layer="same"), cases, device="cpu").maps(name, "0")
+
+    def alike(offset: float, name: str) -> tuple[float, set[str]]:
+        one, two = maps_of(0, offset, name), maps_of(18, offset, name)
+        found = compare(one.values, two.values, ["iou"], fraction=0.2, size=(24, 24))["iou"]
+        return float(found.mean()), {*one.status.tolist(), *two.status.tolist()}
+
+    agreement, status = alike(6.0, "rise[masks:200]")
+    assert agreement > 0.9
+    assert status == {"degenerate"}
+    for offset, name in ((-2.0, "rise[masks:200]"), (6.0, "rise[masks:200,centred]")):
+        agreement, status = alike(offset, name)
+        assert agreement < 0.3
+        assert status == {"ok"}
 
 
 def test_one_masked_pass_serves_all_classes_in_full_batches() -> None:

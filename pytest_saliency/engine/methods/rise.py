@@ -7,6 +7,10 @@ Petsiuk et al., arXiv 1806.07421, eq. 6 and section 3.2: binary grids of ``cells
   runs; the repeat that measures noise gets others. What an image is told by few masks is therefore the same error in
   every map; ``centred`` takes it out: it weights by f - mean f instead of f, after which a mask that changes nothing
   counts nothing and maps are signed. (As published, every position gets at least the mean score.)
+- As published, a map is the mean score times how often each position was shown, which is the same pattern for every
+  image and model, and what the scores add to it. Where the pattern varies more over the positions than what is added
+  (a model that is sure whatever is hidden), the map is about the masks and is called degenerate: the maps of two models
+  that look at opposite corners would agree.
 - f is the probability of the class, as published: the softmax of the scores, of a head with one logit its sigmoid.
   ``score:logit`` takes the score itself.
 - What is masked is the model's input after normalisation, as in the authors' code: 0 is the mean image, not black.
@@ -44,7 +48,7 @@ TOGETHER = 2**22  # positions of enlarged masks in work at a time while they are
 def rise_method(variants: tuple[str, ...] = ()) -> PerturbationMethod:
     """Return RISE with ``variants`` as ``parse_method`` orders them."""
     name = MethodName("rise", variants)
-    return PerturbationMethod(str(name), 1, partial(_compute, name), SOURCE, str(name.in_full()))
+    return PerturbationMethod(str(name), 2, partial(_compute, name), SOURCE, str(name.in_full()))
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,17 @@ def _compute(name: MethodName, site: Site, pixels: Tensor, targets_of: TargetsOf
     slots = Slots.of(targets_of(scores))
     masks, averaged = _masks(site, name, tuple(inputs.shape[2:]))
     said = _masked_scores(site, inputs, masks, slots, name.setting("score") == "logit")
+    mean = said.mean(2, keepdim=True)
+    flat = averaged.to(said.device, said.dtype).flatten(1) / float(name.setting("keep"))
+    own, pattern = (said - mean) @ flat / len(masks), mean * flat.mean(0)
+    empty = own.var(2) < pattern.var(2)
     if "centred" in name.variants:
-        said = said - said.mean(2, keepdim=True)
-    keep = float(name.setting("keep"))
-    flat = averaged.to(said.device, said.dtype).flatten(1)
-    values = (said @ flat / (keep * len(masks))).reshape(*said.shape[:2], *averaged.shape[1:])
-    return Perturbed(scores, binary, {word: RawMaps(slots.pick(values, word)) for word in slots.place})
+        values, empty = own, torch.zeros_like(empty)
+    else:
+        values = own + pattern
+    values = values.reshape(*said.shape[:2], *averaged.shape[1:])
+    made = {word: RawMaps(slots.pick(values, word), slots.pick(empty, word)) for word in slots.place}
+    return Perturbed(scores, binary, made)
 
 
 def _masks(site: Site, name: MethodName, size: tuple[int, ...]) -> tuple[Masks, Tensor]:
