@@ -114,6 +114,14 @@ def test_rows_that_are_wanted(place: Place) -> None:
         ("image,label,id\n0.png,0,x\n1.png,1,x\n", {}, "case id 'x' is used twice"),
         ("image,label\n0.png,0\n0.png,1\n", {}, "case id '0.png' is used twice"),
         ("image,label,label\n0.png,0,1\n", {}, "has 2 columns 'label'"),
+        ("image,label,part,part\n0.png,0,a,b\n", {"where": {"part": "b"}}, "has 2 columns 'part'"),
+        ("image,label,cluster\n0.png,0,p\n1.png,1, \n", {}, ":3: column 'cluster' is empty"),
+        ("image,label\n0.png,0\n1.png,1,cat\n", {}, ":3: a row of 3 cells under a header of 2; put cells"),
+        (
+            "image,label,part\n0.png,dog,a\n1.png,cat,b\n",
+            {"where": {"part": "a"}},
+            "has rows of class 'cat', but none among those that 'where' takes",
+        ),
         (
             "image;labels\n0.png;0\n",
             {},
@@ -135,6 +143,14 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(place: Place) -> None:
     images(place.folder, "0.png", "1.png")
     (place.folder / "c.csv").write_text("image,label\n0.png,1.0\n1.png,0.0\n")
     assert cases(place, csv="c.csv", classes=("a", "b")).labels == (1, 0)
+
+
+def test_cells_are_what_is_between_the_separators(place: Place) -> None:
+    images(place.folder, "0.png", "1.png")
+    text = "image,label,cluster,group\n0.png,cat,p1 ,a\u2028b\n1.png, dog,p1,c\x0cd,\n"
+    (place.folder / "c.csv").write_text(text, encoding="utf-8")
+    made = cases(place, csv="c.csv")
+    assert (made.clusters, made.groups, made.labels) == (("p1", "p1"), ("a\u2028b", "c\x0cd"), (0, 1))
 
 
 # -- DICOM -------------------------------------------------------------------------------------------------------------
@@ -209,6 +225,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "fold": datasets.Value("int32"),
             "mask": datasets.Image(),
             "volume": datasets.Array3D((1, 4, 5), "float32"),
+            "boxes": datasets.Sequence(datasets.Value("int32")),
         }
     )
     rows = {
@@ -218,6 +235,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "fold": [0, 0, 1, 1],
         "mask": [str(root / "mask.png")] * 4,
         "volume": np.linspace(0, 1, 80, dtype="f4").reshape(4, 1, 4, 5),
+        "boxes": [[0], [1], [0, 1], []],
     }
     made = datasets.Dataset.from_dict(rows, features=features)
     made.save_to_disk(root / "one")
@@ -229,7 +247,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         .map(datasets.table.embed_table_storage, batched=True)
         .with_format(None)
     )
-    embedded.to_parquet(root / "parquet" / "data" / "train-00000-of-00001.parquet")
+    embedded.to_parquet(root / "parquet" / "data" / "train-00000-of-00001-0a1b2c3d4e5f6071.parquet")
     images(root / "folders", "train/cat/0.png", "train/dog/1.png")
     datasets.enable_progress_bars()
     yield root
@@ -245,6 +263,7 @@ def test_a_dataset_of_one_split(saved: Path, name: str) -> None:
     made = cases(at(saved), huggingface=name, where={"fold": 0}, columns={"cluster": "patient", "mask": "mask"})
     assert (made.labels, made.class_names, made.clusters) == ((0, 1), ("dog", "cat"), ("p", "p"))
     assert reds(made) == [0, 1]
+    assert made.source == f"{name} (fold=0)"
     assert bool(made.mask(1).all())
     turned = cases(at(saved), huggingface=name, classes=("cat", "dog", "fox"))
     assert (turned.labels, turned.class_names) == ((1, 0, 0, 1), ("cat", "dog", "fox"))
@@ -275,6 +294,7 @@ def test_splits_folders_and_arrays(saved: Path) -> None:
         ({"huggingface": "one", "columns": {"mask": "fold"}}, "column 'fold' of the dataset in one holds no images"),
         ({"huggingface": "one", "where": {"fold": 9}}, "has no row with fold: 9; that column holds 0, 1"),
         ({"huggingface": "one", "columns": {"labels": ("fold", "patient")}}, "are read from csv or npz"),
+        ({"huggingface": "one", "columns": {"label": "boxes"}}, "row 0: column 'boxes' holds several values"),
         ({"huggingface": "empty"}, "holds no dataset"),
         ({"huggingface": "code"}, "code of datasets is not run"),
         ({"huggingface": "damaged"}, "cannot be read"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,16 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     from pytest_saliency.engine.cases import Cases
 
     path, columns = place.path(value), spec.columns or Columns()
-    table = read_table(path, columns)
+    table = read_table(path, columns, spec.where or ())
     table.require(columns)
-    table = table.where(spec.where)
+    every, table = table, table.where(spec.where)
     table.filled(columns)
     labels: Any
     class_names: Sequence[str] | None
     if lists_labels(spec):
         labels, class_names = label_sets(table, columns, spec)
     else:
-        labels, class_names = table.labels(columns.label, spec.classes)
+        labels, class_names = table.labels(columns.label, spec.classes, every)
     root = path.parent if spec.root is None else place.path(spec.root)
     images = [_local(text, root) for text in table.column(columns.image)]
     masks = None if columns.mask is None else table.optional(columns.mask)
@@ -63,13 +64,14 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     return as_declared(made, spec)
 
 
-def read_table(path: Path, columns: Columns) -> Table:
+def read_table(path: Path, columns: Columns, further: Iterable[str] = ()) -> Table:
     """Return the rows of a file whose cells are separated by commas, semicolons or tabs, whichever fits its header.
 
     Raises
     ------
     CasesError
-        The file is not there, is no text in UTF-8, or names a column twice.
+        The file is not there, is no text in UTF-8, names a column twice that is used (``further`` are names of such
+        columns), or has rows of more cells than its header.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -84,17 +86,24 @@ def read_table(path: Path, columns: Columns) -> Table:
     fits = {mark: len(wanted & set(_cells(head, mark))) for mark in DELIMITERS}
     mark = max(DELIMITERS, key=lambda one: fits[one])
     try:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=mark)
+        reader = csv.reader(io.StringIO(text), delimiter=mark)  # not splitlines, for which a cell may end a line
         header = [name.strip() for name in next(reader, [])]
-        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        stripped = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+        rows = [(line, cells) for line, cells in stripped if any(cells)]
     except csv.Error as error:
         raise CasesError(
             f"cases in {path} cannot be read: {first_line(error)}. Check the path and the file."
         ) from error
-    named = {columns.image, *label_columns(columns), columns.id, columns.group, columns.cluster, columns.mask}
+    named = {columns.image, *label_columns(columns), columns.id, columns.group, columns.cluster, columns.mask, *further}
     for name in header:
         if name in named and header.count(name) > 1:
             raise CasesError(f"{path} has {header.count(name)} columns '{name}'; name one of them otherwise.")
+    for line, cells in rows:
+        if any(cells[len(header) :]):
+            raise CasesError(
+                f"{path}:{line}: a row of {len(cells)} cells under a header of {len(header)}; put cells that hold the"
+                " separator into quotes."
+            )
     padded = [(line, [*cells, *[""] * (len(header) - len(cells))]) for line, cells in rows]
     return Table(
         str(path),

@@ -26,8 +26,16 @@ def file_reading(spec: CasesSpec) -> FileReading:
     )
 
 
+def _taken(spec: CasesSpec) -> str:
+    """Return which part of a source ``spec`` takes; a record that says the same of two parts would mislead."""
+    said = [] if spec.split is None else [f"split={spec.split}"]
+    for column, wanted in (spec.where or {}).items():
+        said.append(f"{column}={'|'.join(map(str, wanted if isinstance(wanted, tuple) else (wanted,)))}")
+    return " ".join(said)
+
+
 def as_declared(cases: Cases, spec: CasesSpec) -> Cases:
-    """Return the cases with what ``spec`` says of their files in their source, and the clusters that it asks for.
+    """Return the cases with what ``spec`` takes and says of their files in their source, and clusters as it asks.
 
     Raises
     ------
@@ -37,7 +45,7 @@ def as_declared(cases: Cases, spec: CasesSpec) -> Cases:
     from pytest_saliency.engine.images import FileImage
     from pytest_saliency.engine.multi_label import by_image
 
-    told = file_reading(spec).told()
+    told = " ".join(filter(None, (_taken(spec), file_reading(spec).told())))
     if told:
         cases = replace(cases, source=f"{cases.source} ({told})")
     if spec.dicom is None or spec.dicom.cluster is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.cases import Cases
     from pytest_saliency.engine.images import ImageSource
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+SHARD = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]{8,})?$")
 
 
 def make(value: str, spec: CasesSpec, place: Place) -> Cases:
@@ -44,9 +44,10 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
             f"cases of {value} have one label an image; several ('columns.labels') are read from csv or npz."
         )
     data = _dataset(place.path(value), value, spec.split)
-    table = _table(data, columns, spec.where, value).where(spec.where)
+    every = _table(data, columns, spec.where, value)
+    table = every.where(spec.where)
     table.filled(columns)
-    labels, class_names = table.labels(columns.label, spec.classes or _names_of(data, columns.label))
+    labels, class_names = table.labels(columns.label, spec.classes or _names_of(data, columns.label), every)
     rows = [int(place.rpartition(" ")[2]) for place, _ in table.rows]
     fetch, sort = _fetch(data, columns.image, value)
     masks = None if columns.mask is None else _masks(data, columns.mask, rows, value)
@@ -75,9 +76,11 @@ def _dataset(path: Path, source: str, split: str | None) -> Any:
         )
     try:
         import datasets
-    except ImportError:
+    except Exception as error:  # not installed, or not with the pyarrow that is
+        gone = isinstance(error, ModuleNotFoundError) and error.name == "datasets"
+        why = "is not installed" if gone else f"cannot be imported here ({type(error).__name__}: {first_line(error)})"
         raise CasesError(
-            "reading Hugging Face datasets needs the package datasets, which is not installed; pip install"
+            f"reading Hugging Face datasets needs the package datasets, which {why}; pip install"
             " 'pytest-saliency[huggingface]'."
         ) from None
     with _offline(datasets):
@@ -153,7 +156,7 @@ def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source:
     header = tuple(data.column_names)
     wanted = {columns.label, *(getattr(columns, key) for key in OPTIONAL), *(where or {})}
     read = [name for name in header if name in wanted and name not in (columns.image, columns.mask)]
-    cells = {name: _texts(data, name) for name in read}
+    cells = {name: _texts(data, name, source) for name in read}
     rows = tuple(
         (f"{source}: row {row}", dict.fromkeys(header, "there") | {name: cells[name][row] for name in read})
         for row in range(len(data))
@@ -163,9 +166,15 @@ def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source:
     return table
 
 
-def _texts(data: Any, column: str) -> list[str]:
+def _texts(data: Any, column: str, source: str) -> list[str]:
     names = _names_of(data, column)
     values = list(data.with_format(None)[column])
+    several = next((row for row, value in enumerate(values) if isinstance(value, list | tuple | dict)), None)
+    if several is not None:
+        raise CasesError(
+            f"{source}: row {several}: column '{column}' holds several values, and one a row is needed; several labels"
+            " an image are read from csv or npz."
+        )
     known = names or ()
     return [
         "" if value is None else known[value] if isinstance(value, int) and 0 <= value < len(known) else str(value)

@@ -101,8 +101,19 @@ class Table:
             if any(row[column] in EMPTY for column in needed):
                 raise CasesError(f"{place}: a row needs {names}.")
 
-    def labels(self, column: str, classes: Sequence[str] | None) -> tuple[list[int], Sequence[str] | None]:
-        """Return class indices and class names: written as indices, as names of ``classes``, or as names alone."""
+    def labels(
+        self, column: str, classes: Sequence[str] | None, every: Table | None = None
+    ) -> tuple[list[int], Sequence[str] | None]:
+        """Return class indices and class names: written as indices, as names of ``classes``, or as names alone.
+
+        ``every`` is the table that these rows were taken from.
+
+        Raises
+        ------
+        CasesError
+            A label that is no class, or names alone of which ``every`` has more: then their order does not tell their
+            indices.
+        """
         words = [(place, row[column].strip()) for place, row in self.rows]
         if classes is None or not all(word in classes for _, word in words):
             # a column of whole numbers with a gap somewhere is written as 0.0, 1.0 by pandas
@@ -116,6 +127,12 @@ class Table:
                 " or list the names under 'classes'."
             )
         names = list(classes) if classes is not None else sorted({word for _, word in words})
+        rest = set() if classes is not None or every is None else {text.strip() for text in every.column(column)}
+        if gone := sorted(rest - {*names, *EMPTY}):
+            raise CasesError(
+                f"{self.name} has rows of class '{gone[0]}', but none among those that 'where' takes, so that the names"
+                " do not tell which output each class is; list all of them under 'classes', in the model's order."
+            )
         order = {name: index for index, name in enumerate(names)}
         for place, word in words:
             if word not in order:
