@@ -154,7 +154,7 @@ class Sure(OnePixel):
 
 
 def test_a_map_of_the_masks_alone_is_no_map() -> None:
-    """Two models look at opposite corners; as published, what their maps have in common is how often masks show a place.
+    """Two models look at opposite corners; as published, their maps have in common how often masks show a place.
 
     A model that is not sure without its corner has a map of its own, and what is centred always has.
     """
