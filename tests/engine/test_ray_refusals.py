@@ -18,7 +18,7 @@ from pytest_saliency.engine.executors.local import Local
 from pytest_saliency.engine.executors.on_ray import OnRay, _runs
 from pytest_saliency.engine.executors.ray_cluster import Cluster, ClusterError, join
 from pytest_saliency.engine.executors.ray_pool import TRIES, Call, Pool
-from pytest_saliency.engine.executors.ray_worker import Done, versions
+from pytest_saliency.engine.executors.ray_worker import Done, switches, take_switches, versions
 from pytest_saliency.engine.executors.registry import EXECUTORS
 from pytest_saliency.engine.executors.shipping import packed, unpacked
 from pytest_saliency.engine.methods.evidence import RawMaps
@@ -206,3 +206,16 @@ def test_a_worker_with_other_packages_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray_pool, "versions", lambda: {**versions(), "torch": "9.9"})
     with pytest.raises(ClusterError, match=r"worker on here has torch \S+, this process 9\.9; their numbers could not"):
         squares(FakeRay({}), range(3))
+
+
+def test_a_worker_computes_as_a_conftest_has_set_torch() -> None:
+    before = switches()
+    told = {**before, "default_dtype": torch.float64, "mkldnn": False, "cudnn": (True, True, True)}
+    try:
+        take_switches(told)
+        assert switches() == told
+        assert torch.zeros(1).dtype == torch.float64
+        assert not torch.backends.mkldnn.enabled
+    finally:
+        take_switches(before)
+    assert switches() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_saliency.engine.executors.ray_cluster import Cluster, ClusterError
-from pytest_saliency.engine.executors.ray_worker import Done, Place, RayWorker, versions
+from pytest_saliency.engine.executors.ray_worker import Done, Place, RayWorker, switches, versions
 from pytest_saliency.errors import SaliencyError, first_line
 
 TRIES = 4  # workers that may be lost with one call before it is given up
@@ -55,7 +55,7 @@ class Pool:
         """Ask for workers until there are as many as there should be."""
         ray = self.cluster.ray
         remote: Any = ray.remote(RayWorker)
-        place = Place(str(Path.cwd()), self.device, self.threads)
+        place = Place(str(Path.cwd()), self.device, self.threads, switches())
         kind = {"num_gpus": 1} if self.device == "cuda" else {"num_cpus": self.threads}
         while len(self._ready) + len(self._starting) < self.size:
             actor = remote.options(**kind, max_restarts=0, max_task_retries=0).remote(place)

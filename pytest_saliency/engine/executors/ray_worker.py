@@ -13,7 +13,7 @@ import socket
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 KEPT = 4  # models, and sets of cases, that a worker holds
@@ -32,11 +32,12 @@ class Done:
 
 @dataclass(frozen=True)
 class Place:
-    """The driver's working directory, and on which device and how many threads workers compute."""
+    """The driver's working directory, on which device and how many threads workers compute, and torch's switches."""
 
     folder: str
     device: str
     threads: int
+    switches: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RayWorker:
@@ -49,6 +50,7 @@ class RayWorker:
             os.chdir(place.folder)  # messages name files as the driver would
         self._place = place
         self._kept: OrderedDict[str, Any] = OrderedDict()
+        take_switches(place.switches)
         if place.device == "cpu":
             set_own_threads(place.threads)
 
@@ -130,6 +132,34 @@ def _held(runner: Any) -> Any:
 
     half = runner.computes_in if runner.computes_in != runner.dtype else None
     return untouched(runner.subject.model, runner.device, half, None)
+
+
+def switches() -> dict[str, Any]:
+    """Return what a conftest.py may have set for the whole process and a model's numbers depend on."""
+    import torch
+
+    return {
+        "default_dtype": torch.get_default_dtype(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+    }
+
+
+def take_switches(found: Mapping[str, Any]) -> None:
+    """Set this process to what :func:`switches` returned in the driver."""
+    import torch
+
+    if not found:
+        return
+    torch.set_default_dtype(found["default_dtype"])
+    now = switches()
+    if any(found[key] != now[key] for key in ("deterministic", "warn_only")):  # the call itself imports for seconds
+        torch.use_deterministic_algorithms(found["deterministic"], warn_only=found["warn_only"])
+    torch.backends.mkldnn.enabled = found["mkldnn"]
+    cudnn = torch.backends.cudnn
+    cudnn.enabled, cudnn.benchmark, cudnn.deterministic = found["cudnn"]
 
 
 def versions() -> dict[str, str]:
