@@ -86,8 +86,8 @@ def refuse_degenerate(maps: Maps, kept: Kept) -> None:
             " for a one-logit head and for a two-class head with tied rows"
             if "contrast" in maps.details
             else "it has no meaning on what the target layer returns (Eigen-CAM: no single strongest direction;"
-            " Score-CAM: every channel is flat), or its maps show how often each place was hidden and not what the model"
-            " says of it (RISE of a model that is sure whatever is hidden: use its variant centred)"
+            " Score-CAM: every channel is flat), or its maps show how often each place was hidden and not what the"
+            " model says of it (RISE of a model that is sure whatever is hidden: use its variant centred)"
         )
         raise MethodError(
             f"method {maps.method} is degenerate on all {len(kept.indices)} images: {why}; use another method, such as"

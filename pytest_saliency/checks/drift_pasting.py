@@ -182,7 +182,10 @@ def _pairs(
     classes: NDArray[np.int64],
     seed: int,
 ) -> list[tuple[int, int]]:
-    """Return (lender, receiver) of different classes, in the order of the lenders; none of them twice."""
+    """Return (lender, receiver) of different classes, in the order of the lenders; none of them twice.
+
+    No two lenders, and no two receivers, are of one cluster: the pairs are counted as independent.
+    """
     cases = explained.cases
     clusters = cases.clusters
     if clusters is not None:
@@ -203,7 +206,10 @@ def _pairs(
     for lender in order.tolist():
         place = next((k for k, one in enumerate(free) if other(one, lender)), None)
         if place is not None:
-            found.append((lender, free.pop(place)))
+            receiver = free.pop(place)
+            if clusters is not None:
+                free = [one for one in free if clusters[rows[one]] != clusters[rows[receiver]]]
+            found.append((lender, receiver))
     return sorted(found)
 
 

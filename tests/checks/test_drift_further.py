@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from pytest_saliency import Cases, Subject, explain
 from pytest_saliency.assertions.no_semantic_drift import assert_no_semantic_drift
-from pytest_saliency.checks.drift_pasting import moved_away
+from pytest_saliency.checks.drift_pasting import _pairs, moved_away
 from pytest_saliency.checks.numbers import decide_again
 from pytest_saliency.checks.result import Result
 from pytest_saliency.decide.decision import NotAttainable
@@ -138,6 +139,18 @@ def test_a_marker_that_stands_elsewhere_in_each_class_is_confirmed() -> None:
     assert told["region"]["share"] > 0.95, "a second marker beside the first would leave a tie"  # type: ignore[index]
     assert told["control"]["share"] < 0.4  # type: ignore[index]
     assert told["confirmed"] is True  # type: ignore[index]
+
+
+def test_neither_lenders_nor_receivers_share_a_patient() -> None:
+    """Three images a patient: pairs are tested as independent, so each patient lends once and receives once."""
+    names = [f"patient {i // 3}" for i in range(60)]
+    one = explain(Subject(Net(), layer="mix", name="net"), replace(CASES, clusters=tuple(names)), device="cpu")
+    rows = np.arange(60)
+    found = _pairs(one, rows, rows, rows, np.asarray(CASES.labels), seed=3)
+    assert len(found) > 10
+    for side in (0, 1):
+        used = [names[pair[side]] for pair in found]
+        assert len(set(used)) == len(used)
 
 
 def test_a_drift_that_changes_no_prediction_is_not_confirmed() -> None:
