@@ -129,7 +129,7 @@ def decide(
     asked = _questions(kind, values, limits, members, units, alpha, seed)
     measures: dict[str, Measure] = {}
     legs: list[Leg] = []
-    total = sum(one.n for one in units.values())
+    total = Units(len(groups), clusters).n  # a cluster may be in several groups; it is one all the same
     for question in asked:
         p_pass, p_fail = question.p_values(question.limit)
         low = between.largest_lower(question.for_fail, alpha)

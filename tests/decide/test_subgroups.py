@@ -130,9 +130,22 @@ def test_clusters_are_averaged_within_their_group() -> None:
     assert made.n == 40
     alone = decide({"a": a.reshape(20, 3).mean(1), "b": b.reshape(20, 3).mean(1)})
     assert made.measures["gap[agreement]"].interval == alone.measures["gap[agreement]"].interval
-    # A patient in both groups is a unit of each.
+    # A patient in both groups is a unit of each, and one unit in all.
     across = decide({"a": a, "b": b}, clusters=[f"p{i % 60}" for i in range(120)])
-    assert across.n == 120
+    assert [row["n"] for row in across.readouts["groups"]] == [60, 60]  # type: ignore[union-attr]
+    assert across.n == 60
+
+
+def test_a_cluster_in_two_groups_is_counted_once() -> None:
+    """Labels of one image are groups that share images: 60 numbers of 30 images are no 60 units."""
+    rng = np.random.default_rng(9)
+    parts = {"a": spread(rng, 0.4, 30), "b": spread(rng, 0.4, 30)}
+    made = decide(parts, clusters=[f"image-{i}" for i in range(30)] * 2)
+    assert made.n == 30
+    assert made.counts["clusters"] == 30
+    assert made.measures["gap[agreement]"].n == 30
+    assert [row["n"] for row in made.readouts["groups"]] == [30, 30]  # type: ignore[union-attr]
+    assert decide(parts).n == 60
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
