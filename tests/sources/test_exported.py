@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_saliency import Cases, Subject, explain
+from pytest_saliency.contracts.expressions import is_formula
 from pytest_saliency.engine.identity import architecture_digest, subject_parts
 from pytest_saliency.errors import SubjectError
 from tests.engine.nets import pictures, seed_weights
@@ -131,6 +133,23 @@ def with_code(path: Path, net: nn.Module) -> None:
     rewritten(path, net, "data/sample_inputs/model.pt", held.getvalue())
 
 
+def with_formula(path: Path, net: nn.Module) -> None:
+    whole = exported(net, path.with_suffix(".first.pt2"))
+    with zipfile.ZipFile(whole) as archive:
+        held = archive.read(next(one for one in archive.namelist() if one.endswith("models/model.json"))).decode()
+    code = f"__import__('pathlib').Path('{path.parent}/was-run').touch()"
+    made, count = re.subn(r'"expr_str": ?"[^"]*"', f'"expr_str": "{code}"', held, count=1)
+    assert count == 1
+    rewritten(path, net, "models/model.json", made.encode())
+
+
+def twice(path: Path, net: nn.Module) -> None:
+    exported(net, path)
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr(next(one for one in archive.namelist() if one.endswith("model.json")), b"{}")
+
+
 def rewritten(path: Path, net: nn.Module, part: str, content: bytes) -> None:
     whole = exported(net, path.with_suffix(".whole.pt2"))
     with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
@@ -151,15 +170,41 @@ def rewritten(path: Path, net: nn.Module, part: str, content: bytes) -> None:
             with_code,
             r"refused: data/sample_inputs/model\.pt in it is a pickle of more than tensors, and reading it could",
         ),
+        (with_formula, "refused: models/model.json in it gives a size as .*__import__.*which is no formula"),
+        (twice, "refused: it has two files of one name"),
     ],
 )
 def test_other_files(make: Make, net: nn.Module, tmp_path: Path, spoil: Any, sentence: str) -> None:
     spoil(tmp_path / "p.pt2", net)
     with pytest.raises(SubjectError, match=sentence) as caught:
         make(exported="p.pt2")
+    assert not (tmp_path / "was-run").exists()
     assert "\n" not in str(caught.value)
 
 
 def test_the_digest_of_the_program(make: Make, program: Path) -> None:
     with pytest.raises(SubjectError, match="not the declared ones"):
         make(exported=str(program), sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [
+        ("Symbol('s31', positive=True, integer=True)", True),
+        ("FloorDiv(Symbol('s0', integer=True) + 3, 2) * s1 - Max(1, u0) ** 2 >= -4.5", True),
+        ("Mul(Integer(2), Pow(Symbol('s0', positive=True), Integer(-1)))", True),
+        ("Add('__import__(\"os\")', 1)", False),
+        ("Symbol('__import__(1)')", False),
+        ("Symbol('s0', positive='x')", False),
+        ("().__class__", False),
+        ("s0[0]", False),
+        ("eval(s0)", False),
+        ("breakpoint()", False),
+        ("Symbol(*s0)", False),
+        ("(lambda: 1)()", False),
+        ("[x for x in s0]", False),
+        ("s0; s1", False),
+    ],
+)
+def test_formulas_are_arithmetic_only(text: str, fine: bool) -> None:
+    assert is_formula(text) is fine

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_saliency.contracts.expressions import formulas, is_formula
 from pytest_saliency.contracts.model_sources.made import Made
 from pytest_saliency.contracts.weights import checked_sha256
 from pytest_saliency.errors import SubjectError, first_line
@@ -89,20 +90,35 @@ def _refuse_other_formats(name: str, path: Path) -> None:
 
 
 def _refuse_code(name: str, path: Path) -> None:
-    """Raise where the archive holds pickles that could run code: torch reads them without restriction if it must."""
+    """Raise where the archive holds pickles or formulas that could run code: torch reads both without restriction."""
     import torch
 
     with zipfile.ZipFile(path) as archive:
-        inside = {one.partition("/")[2]: one for one in archive.namelist()}
+        names = archive.namelist()
+        inside = {one.partition("/")[2]: one for one in names}
+        if len({one.partition("/")[2].lower() for one in names}) < len(names):
+            raise SubjectError(
+                f"model '{name}': the program {path} is refused: it has two files of one name, of which readers may"
+                " take either. Write it anew with torch.export.save."
+            )
+        for one in (one for one in inside if one.startswith("models/") and one.endswith(".json")):
+            try:
+                program = json.loads(archive.read(inside[one]))
+            except (ValueError, RecursionError) as error:
+                raise _damaged(name, path, one, error) from error
+            wrong = next((text for text in formulas(program) if not is_formula(text)), None)
+            if wrong is not None:
+                raise SubjectError(
+                    f"model '{name}': the program {path} is refused: {one} in it gives a size as {wrong[:60]!r}, which"
+                    " is no formula, and reading it could run any code. Export the model anew where you trust it."
+                )
         pickles = [one for one in inside if one.endswith(".pt")]  # sample inputs; in older archives weights as well
         for config in (one for one in inside if one.endswith("_config.json")):
             try:
                 payloads = json.loads(archive.read(inside[config]))["config"].values()
                 kept = [(str(one["path_name"]), bool(one.get("use_pickle"))) for one in payloads]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise SubjectError(
-                    f"model '{name}': the program {path} is damaged: {config} cannot be read ({first_line(error)})."
-                ) from error
+                raise _damaged(name, path, config, error) from error
             folder = config.rpartition("/")[0]
             pickles += [f"{folder}/{file}" for file, pickled in kept if pickled or not file.startswith(PLAIN)]
         for one in pickles:
@@ -114,6 +130,10 @@ def _refuse_code(name: str, path: Path) -> None:
                     " reading it could run any code. Export the model with tensors as example inputs and without"
                     " objects of its own."
                 ) from error
+
+
+def _damaged(name: str, path: Path, part: str, error: Exception) -> SubjectError:
+    return SubjectError(f"model '{name}': the program {path} is damaged: {part} cannot be read ({first_line(error)}).")
 
 
 @contextlib.contextmanager
