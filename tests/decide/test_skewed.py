@@ -87,7 +87,7 @@ def test_power_for_symmetric_differences_is_kept() -> None:
 def test_missing_differences_never_help_whatever_the_others_are() -> None:
     """All sign patterns are listed, so with and without missing ones nothing is left to chance."""
     near = 0
-    for seed in range(300):
+    for seed in range(120):
         rng = np.random.default_rng(seed)
         n, limit = int(rng.integers(6, 12)), float(rng.choice([0.0, 0.01, 0.5]))
         change = rng.exponential(0.2, n) * rng.choice([-1.0, 0.0, 1.0]) + limit
@@ -102,7 +102,7 @@ def test_missing_differences_never_help_whatever_the_others_are() -> None:
             assert least.p_greater(limit) >= alone.p_greater(limit) - 1e-12
             assert most.upper(0.05) >= alone.upper(0.05) - 1e-12 or alone.upper(0.05) > limit
             near += min(alone.p_less(limit), alone.p_greater(limit)) < 0.1
-    assert near > 100, "else no case came near a decision"
+    assert near > 40, "else no case came near a decision"
 
 
 def test_a_stand_in_that_would_lower_the_p_value_of_the_transformation_does_not() -> None:

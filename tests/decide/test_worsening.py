@@ -325,7 +325,7 @@ def symmetric_pool(limit: float, size: int, seed: int) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize(
-    ("name", "pool", "n", "runs"), [("agreement", bounded_pool, 100, 600), ("advantage[blur]", symmetric_pool, 30, 300)]
+    ("name", "pool", "n", "runs"), [("agreement", bounded_pool, 100, 300), ("advantage[blur]", symmetric_pool, 30, 150)]
 )
 def test_on_the_limit_neither_verdict_is_wrong_more_often_than_alpha(
     name: str, pool: Callable[..., tuple[Array, Array]], n: int, runs: int
