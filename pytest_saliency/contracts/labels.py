@@ -23,12 +23,12 @@ def refuse_other_labels(name: str, labels: Sequence[str], class_names: Sequence[
     SubjectError
         A class that the model does not know, another number of classes, or another order.
     """
-    places: dict[str, int] = {}
+    places: dict[str, list[int]] = {}  # several for "crane", which ImageNet has twice
     for index, label in enumerate(labels):
         for word in (label, *label.split(",")):
-            places.setdefault(_plain(word), index)
-    found = [places.get(_plain(word)) for word in class_names]
-    shared = [index for index in found if index is not None]
+            places.setdefault(_plain(word), []).append(index)
+    found = [_place(places.get(_plain(word)), index) for index, word in enumerate(class_names)]
+    shared = [place for place in found if place is not None]
     if not shared and len(labels) == len(class_names):
         return
     listed = f"{', '.join(labels[:LISTED])}{', ...' if len(labels) > LISTED else ''}"
@@ -46,6 +46,12 @@ def refuse_other_labels(name: str, labels: Sequence[str], class_names: Sequence[
                 f"class '{word}' is number {index} in the cases, but output {place} of model '{name}' (id2label in"
                 f" config.json). Give the cases 'classes' in the order of the outputs: {listed}."
             )
+
+
+def _place(places: Sequence[int] | None, wanted: int) -> int | None:
+    if places is None:
+        return None
+    return wanted if wanted in places else places[0]
 
 
 def _plain(word: str) -> str:

@@ -111,8 +111,16 @@ def test_labels_are_held_against_the_cases(
             make(names, huggingface="model")
 
 
+def test_names_that_do_not_count_from_zero_tell_nothing(make: Make, folder: Path) -> None:
+    spoil_config(folder, id2label={"1": "cat", "2": "dog", "3": "fox"})
+    make(("dog", "cat", "fox"), huggingface="model")
+
+
 def test_labels_are_asked_for() -> None:
     assert needs_class_names(ModelSpec(huggingface="model"))
+    refuse_other_labels("ft", ["crane", "Crane", "cat"], ["crane", "Crane", "cat"])  # as ImageNet has two of them
+    with pytest.raises(SubjectError, match="class 'cat' is number 0"):
+        refuse_other_labels("ft", ["crane", "Crane", "cat"], ["cat", "Crane", "crane"])
     refuse_other_labels("ft", ["tench, Tinca tinca", "great_white shark"], ["tinca tinca", "great white shark"])
 
 
@@ -160,6 +168,14 @@ def pickled(folder: Path) -> None:
             "cannot read the fold",
         ),
         (lambda f: spoil_config(f, auto_map={"AutoConfig": "own.Config"}), {}, "brings code of its own .* never run"),
+        (lambda f: spoil_config(f, transformers_weights="other.safetensors"), {}, "names a file of weights of its own"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), {}, "holds an adapter .adapter_config.json., which"),
+        (
+            lambda f: spoil_config(f, attn_implementation="some/kernel"),
+            {},
+            "'some/kernel' of the folder .* fetched from",
+        ),
+        (lambda f: None, {"args": {"attn_implementation": "some/kernel"}}, "may be code that is fetched from the hub"),
         (headless, {}, "another model: .* 2 missing .classifier.bias, classifier.weight.. They would be random"),
         (
             swap_for(transformers.ViTModel, transformers.ViTConfig(**SMALL, image_size=32, patch_size=8)),

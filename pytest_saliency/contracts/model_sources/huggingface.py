@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+ADAPTER = "adapter_config.json"
+ATTENTIONS = ("eager", "sdpa")
+"""Those that transformers brings itself."""
 ARGUMENTS = ("attn_implementation",)
 UNNAMED = re.compile(r"LABEL_\d+")
 """How transformers calls classes that were given no name."""
@@ -56,6 +59,12 @@ def make(name: str, folder: str, spec: ModelSpec, place: Place) -> Made:
         )
     transformers = _transformers(name)
     config = _config(name, transformers, path)
+    for said in (arguments.get("attn_implementation"), getattr(config, "_attn_implementation", None)):
+        if said not in (None, *ATTENTIONS):
+            raise SubjectError(
+                f"model '{name}': the attention {said!r} of the folder {path} may be code that is fetched from the hub;"
+                f" write args: {{attn_implementation: {ATTENTIONS[0]}}} and take it out of {CONFIG}."
+            )
     ships = partial(_preprocess, name, path)
     labels = _labels(config)
     auto = transformers.AutoModelForImageClassification
@@ -100,6 +109,16 @@ def _config(name: str, transformers: Any, path: Path) -> Any:
         raise SubjectError(
             f"model '{name}': the folder {path} brings code of its own ('auto_map' in {CONFIG}), which is never run."
             " Build the model in python: from code of your repository."
+        )
+    if said.get("transformers_weights") is not None:
+        raise SubjectError(
+            f"model '{name}': {path / CONFIG} names a file of weights of its own ('transformers_weights'), whose digest"
+            f" would not be that of {WEIGHTS[0]}; call that file {WEIGHTS[0]} and take the entry out."
+        )
+    if (path / ADAPTER).exists():
+        raise SubjectError(
+            f"model '{name}': the folder {path} holds an adapter ({ADAPTER}), which is loaded in some installations and"
+            " not in others; merge it into the model and save that with model.save_pretrained(FOLDER)."
         )
     with _quiet(transformers), _sentences(name, path):
         config = transformers.AutoConfig.from_pretrained(str(path), **OFFLINE)
@@ -165,6 +184,8 @@ def _labels(config: Any) -> tuple[str, ...]:
     """Return the names of the outputs, or none where nobody gave any."""
     said = dict(getattr(config, "id2label", None) or {})
     names = tuple(str(said[key]) for key in sorted(said, key=int))
+    if sorted(map(int, said)) != list(range(len(said))):  # which output has which name is not told
+        return ()
     return () if any(UNNAMED.fullmatch(one) for one in names) else names
 
 
