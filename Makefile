@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?= -n 2
 
-.PHONY: help demo test lint types format bench bench-quick clean
+.PHONY: help demo test lint types docs format bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test    run the test suite             (TESTS='-n 0 -x tests/decide' to narrow it)"
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   mypy, strict"
+	@echo "make docs    the documentation as pages in site/; a warning is an error"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   speed beside grad-cam, captum and torch-cam, as tables (over an hour; make bench-quick: a rough idea)"
 	@echo "make clean   remove the environment, caches and what the examples made"
@@ -38,6 +39,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -54,7 +58,7 @@ bench-quick: $(READY)
 	$(BIN)/python benchmarks/speed.py --quick --models resnet18
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
 	rm -rf examples/*/weights examples/*/data examples/*/.pytest_cache demo-output
 	rm -rf examples/chest_xray/chest-xray-run examples/papers/*/run
 	rm -rf examples/papers/case/data examples/papers/case/weights examples/papers/case/results
