@@ -109,11 +109,15 @@ class Draft:
 
 @dataclass(frozen=True)
 class Proposed:
-    """A check with limits, and a sentence on where each number comes from, by parameter."""
+    """A check with limits, and a sentence on where each number comes from, by parameter.
+
+    ``unlimited``: limits of the draft that are not in it, because what the pilots show would refuse hardly anything.
+    """
 
     draft: Draft
     parameters: Mapping[str, Any]
     comments: Mapping[str, str] = field(default_factory=dict)
+    unlimited: tuple[str, ...] = ()
 
 
 DRIFT = (
@@ -205,17 +209,17 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
         values["max_undefined"], comments["max_undefined"] = undefined
     if not draft.asked:
         return Proposed(draft, values, comments) if all(one.verdict is Verdict.PASS for one in pilots) else None
+    unlimited = []
     for asked in draft.asked:
         bounds = [asked.bound(one) for one in pilots]
-        if not all(map(math.isfinite, bounds)):
-            continue
-        found = limit_of(asked, bounds, limits)
+        found = limit_of(asked, bounds, limits) if all(map(math.isfinite, bounds)) else None
         if found is None or _says_nothing(asked, found[0]):
+            unlimited.append(asked.limit)
             continue
         limit, how = found
         values[asked.limit] = limit
         comments[asked.limit] = f"{_range(asked, pilots)}; {how}"
-    return Proposed(draft, values, comments) if set(comments) - {"max_undefined"} else None
+    return Proposed(draft, values, comments, tuple(unlimited)) if set(comments) - {"max_undefined"} else None
 
 
 def _undefined(pilots: Sequence[Decision], limits: int) -> tuple[float, str] | None:

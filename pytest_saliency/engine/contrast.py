@@ -12,7 +12,8 @@
     instead of a plain one. By softmax the weighted mean is the gradient of the log-sum-exp of the k competing scores.
 ``cooccurrence``
     For images with several labels: the k labels most often present together with the target label in held-out label
-    sets. Needs no scores of them. Ties go to the label that is seen less often without the target, then to the index.
+    sets. Needs no scores of them. Ties go to the label that is seen less often without the target, then to the index;
+    labels that are never present with it come last, by their index.
 ``explicit``
     As declared.
 

@@ -129,6 +129,20 @@ def test_proposed_limits_hold_for_every_pilot(count: int) -> None:
     assert set(made.comments) == {one.limit for one in DRIFT}
 
 
+def test_a_limit_that_would_refuse_nothing_is_left_out_in_words() -> None:
+    draft = next(one for one in DRAFTS if one.kind == "no_semantic_drift")
+    made = propose(draft, [drifted(0.99)], 8)
+    assert made is not None
+    missing = {one.limit for one in DRIFT} - set(made.parameters)
+    assert "max_iou_drop" in missing
+    assert set(made.unlimited) == missing
+    comment = " ".join(line.strip(" #") for line in contract_text(HEAD, [made], {}).splitlines())
+    assert f"Without {', '.join(made.unlimited)}: a limit as wide as the pilot asks for" in comment
+    whole = propose(draft, [drifted(0.2)], 8)
+    assert whole is not None
+    assert whole.unlimited == ()
+
+
 @pytest.mark.parametrize(("share", "wanted"), [(0.0, None), (0.08, 0.135), (0.4, "left out")])
 def test_images_without_a_usable_map_are_allowed_as_the_pilot_has_them(
     share: float, wanted: float | str | None
