@@ -1,5 +1,7 @@
-"""Hooks of the site (see ``mkdocs.yml``): adds the generated reference pages, and turns links that lead out of ``docs/``
-into the name of the file, because the site holds nothing else of the repository.
+"""Hooks of the site (see ``mkdocs.yml``): what differs between ``docs/`` in the repository and the site.
+
+The generated reference pages are added. Links that lead out of ``docs/`` become the name of the file, because the site
+holds nothing else of the repository.
 """
 
 from __future__ import annotations
