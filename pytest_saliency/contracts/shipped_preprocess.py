@@ -7,6 +7,7 @@ made for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def from_timm(model: Any, where: str, channels: int | None = None) -> Mapping[st
     size = said["input_size"][1:]
     if channels not in (None, len(said["mean"])):
         raise _no_word(where, "timm's configuration", f"it has {len(said['mean'])} means for {channels} channels")
-    scaled = [int(side // said["crop_pct"]) for side in size]
+    scaled = [math.floor(side / said["crop_pct"]) for side in size]
     squashed = said["crop_mode"] == "squash"
     made = {
         "resize": scaled if squashed or scaled[0] != scaled[1] else scaled[0],
@@ -81,6 +82,9 @@ def from_processor(processor: Any, where: str) -> Mapping[str, Any]:
     code = int(getattr(resample, "value", resample) if resample is not None else 2)
     if getattr(processor, "do_resize", False) and code not in INTERPOLATIONS:
         raise _no_word(where, f"the image processor {who}", f"it resizes by {OTHERS.get(code, code)}")
+    edges = _said(getattr(processor, "size", None))
+    if edges.get("shortest_edge") and edges.get("longest_edge"):
+        raise _no_word(where, f"the image processor {who}", "its resize has a 'longest_edge', which some images reach")
     scale = 255 * (processor.rescale_factor if getattr(processor, "do_rescale", True) else 1)
     shift = 1.0 if getattr(processor, "rescale_offset", False) else 0.0
     normal = getattr(processor, "do_normalize", False)
@@ -108,15 +112,19 @@ def _geometries(processor: Any, interpolation: str) -> Iterable[dict[str, Any]]:
 
 def _sides(size: Any) -> list[int]:
     """Return the sides of a processor's size: one for the shorter side, two for height and width."""
-    if size is None:
-        return []
-    said: dict[str, Any] = dict(size) if isinstance(size, Mapping) else {k: getattr(size, k, None) for k in _KEYS}
+    said = _said(size)
     if said.get("height") and said.get("width"):
         return [int(said["height"]), int(said["width"])]
     return [int(said["shortest_edge"])] if said.get("shortest_edge") else []
 
 
-_KEYS = ("height", "width", "shortest_edge")
+def _said(size: Any) -> dict[str, Any]:
+    if size is None:
+        return {}
+    return dict(size) if isinstance(size, Mapping) else {key: getattr(size, key, None) for key in _KEYS}
+
+
+_KEYS = ("height", "width", "shortest_edge", "longest_edge")
 
 
 def held_against(

@@ -246,3 +246,10 @@ def test_image_processors(kind: str, settings: dict[str, Any], geometry: dict[st
     black = processor(images=Image.new("RGB", (400, 400)), return_tensors="pt")["pixel_values"][0]
     expected = -torch.tensor(said["mean"]) / torch.tensor(said["std"])
     torch.testing.assert_close(black[:, 5, 5], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_longest_edge_that_only_some_images_reach() -> None:
+    processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
+    processor.size = {"shortest_edge": 256, "longest_edge": 512}
+    with pytest.raises(SubjectError, match="its resize has a 'longest_edge', which some images reach"):
+        from_processor(processor, "model 'ft'")

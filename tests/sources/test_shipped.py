@@ -297,6 +297,10 @@ def test_a_layout_that_timm_has_left_behind(make: Make, tmp_path: Path) -> None:
     made = make(timm="test_convnext", num_classes=5, weights="old.pth")
     assert same(made.model, model)
     assert made.source.endswith("(keys as timm reads them)")
+    old["downsample_layers.0.0.weight"] = torch.ones(*old["downsample_layers.0.0.weight"].shape[:1], 4, 4, 4)
+    torch.save(old, tmp_path / "four.pth")
+    with pytest.raises(WeightsError, match="another architecture"):  # timm would draw the first layer at random
+        make(timm="test_convnext", num_classes=5, args={"in_chans": 4}, weights="four.pth")
 
 
 # -- preprocessing -----------------------------------------------------------------------------------------------------
@@ -357,13 +361,14 @@ def test_timm_preprocessing(name: str, photograph: Image.Image) -> None:
         ({"interpolation": "lanczos"}, "cannot say what timm does: preprocess: 'interpolation' must be one of"),
         ({"crop_mode": "squash", "crop_pct": 1.0}, None),
         ({"input_size": (3, 96, 160)}, "gives"),
+        ({"crop_pct": 0.8, "input_size": (3, 128, 128)}, None),
     ],
 )
 def test_timm_preprocessing_that_has_no_words(changed: dict[str, Any], sentence: str | None) -> None:
     model = timm.create_model("test_resnet", num_classes=2)
     model.pretrained_cfg = {**model.pretrained_cfg, **changed}
     if sentence is None:
-        assert from_timm(model, "model 'ft'")["resize"] == [160, 160]
+        assert from_timm(model, "model 'ft'")["resize"] in ([160, 160], 160)
     else:
         with pytest.raises(SubjectError, match=sentence):
             from_timm(model, "model 'ft'")
@@ -384,3 +389,11 @@ def test_a_file_does_not_tell_which_of_torchvisions_weights_it_began_with(make: 
     torch.save(torchvision.models.squeezenet1_1(num_classes=2).state_dict(), tmp_path / "s.pt")
     made = make(torchvision="squeezenet1_1", num_classes=2, weights="s.pt", preprocess="weights")
     assert made.preprocess.resize == 256, "where all of them agree, that is what is meant"
+
+
+@pytest.mark.parametrize("architecture", ["inception_v3", "googlenet"])
+def test_a_file_does_not_tell_whether_the_input_is_rescaled(make: Make, architecture: str) -> None:
+    with pytest.raises(WeightsError, match=r"whether .* \(transform_input\).*Write args: \{transform_input: true\}"):
+        make(torchvision=architecture, num_classes=2, weights="w.pt")
+    with pytest.raises(WeightsError, match="there is no file"):
+        make(torchvision=architecture, num_classes=2, weights="w.pt", args={"transform_input": True})

@@ -46,7 +46,9 @@ def make(name: str, architecture: str, spec: ModelSpec, place: Place) -> Made:
     configured = timm.get_pretrained_cfg(full)
     build = partial(_built, name, timm, full, spec)
     model = build()
-    adapt = ("keys as timm reads them", partial(_as_timm_reads, build))
+    # where channels are not three, timm's loader replaces a first layer that it cannot convert by random numbers
+    usual = (spec.args or {}).get("in_chans", 3) == 3
+    adapt = ("keys as timm reads them", partial(_as_timm_reads, build)) if usual else None
     ships = partial(from_timm, model, f"model '{name}'", (spec.args or {}).get("in_chans"))
     if spec.shipped is None:
         return Made(model, adapt=adapt, preprocess=ships)

@@ -46,6 +46,12 @@ def make(name: str, architecture: str, spec: ModelSpec, place: Place) -> Made:
     there = models.get_model_weights(architecture)
     adapt = ("names of torchvision's first DenseNets", _dense_names) if architecture.startswith("densenet") else None
     if spec.shipped is None:
+        if architecture in INITIALISED and "transform_input" not in (spec.args or {}):
+            raise WeightsError(
+                f"model '{name}': a file of weights does not tell whether {architecture} changes the scale of its input"
+                " (transform_input): it does where training began with torchvision's weights, and does not where it"
+                " began from nothing. Write args: {transform_input: true} or false."
+            )
         ships = partial(_preprocess_of_any, name, architecture, there)
         return Made(_built(name, architecture, spec, {}), adapt=adapt, preprocess=ships)
     entry = _entry(name, architecture, there, spec.shipped)
