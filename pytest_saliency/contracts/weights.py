@@ -6,7 +6,9 @@ A pickle can run any code when it is loaded, so ``torch.load`` is only ever call
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,10 +121,11 @@ def _read(path: Path, name: str) -> object:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         holds = f"it holds an object of type {found[1]}" if found else "a whole model, or objects of other classes"
+        state = ".state_dict()" if _is_object(path) else "['state_dict']"
         raise WeightsError(
             f"weights of model '{name}' are refused: {path} is a pickle that is more than tensors ({holds}), and"
             " reading it could run any code. Save the state alone, where you trust the file:"
-            " torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pt'); or in training"
+            f" torch.save(torch.load(FILE, weights_only=False){state}, 'weights.pt'); or in training"
             " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
         ) from None
     except Exception:  # torch raises a dozen types for files that are not checkpoints, few of them telling
@@ -130,6 +133,21 @@ def _read(path: Path, name: str) -> object:
             f"weights of model '{name}': {path} ({path.stat().st_size:,} bytes) is neither safetensors nor a checkpoint"
             f" that torch.load(weights_only=True) reads; {CUT_SHORT}"
         ) from None
+
+
+def _is_object(path: Path) -> bool:
+    """Tell whether what was pickled is an object, as a whole model is, and no mapping; nothing of it is made."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            name = next(one for one in held.namelist() if one.endswith("data.pkl"))
+            for code, value, _ in pickletools.genops(held.read(name)):
+                if code.name in ("GLOBAL", "STACK_GLOBAL"):
+                    return value != "collections OrderedDict"
+                if code.name in ("EMPTY_DICT", "MARK", "EMPTY_LIST"):
+                    return False
+    except Exception:  # an older format, or no pickle; the sentence is about dictionaries then
+        return False
+    return False
 
 
 def _harmless() -> list[Any]:

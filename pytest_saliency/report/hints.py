@@ -1,4 +1,4 @@
-"""What a newcomer has most often forgotten, told once a run: preprocessing, and the order of the classes.
+"""What a newcomer has most often forgotten, told once a run: preprocessing, order of classes, how fine a layer is.
 
 Nothing here is an error, because each of it may be meant. From the records alone.
 """
@@ -12,11 +12,15 @@ Record = Mapping[str, Any]
 NORMALISED = ("torchvision:", "timm:", "huggingface:")
 """Sources whose models were nearly always trained on normalised pixels."""
 SELDOM = 0.5
+COARSE = 4  # positions along one side
 NAMED = 6  # classes that are listed
 
 
 def hint_lines(records: Iterable[Record]) -> list[str]:
-    """Return a sentence for each model without preprocessing, and for each that seldom gives the label of its cases."""
+    """Return a sentence for models without preprocessing, for layers of few positions, and for each model that seldom
+    gives the label of its cases.
+    """
+    coarse: dict[str, None] = {}
     plain: dict[str, None] = {}
     seldom: dict[tuple[str, ...], str] = {}
     for record in records:
@@ -27,6 +31,13 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
             undeclared = subject.get("preprocess") == {}
             if undeclared and str(subject.get("source")).startswith(NORMALISED):
                 plain[str(subject.get("name"))] = None
+            grid = list(subject.get("layer_shape") or ())[1:]
+            if grid and min(grid) < COARSE and len(grid) > 1:
+                coarse[
+                    f"maps of model '{subject.get('name')}' have {'x'.join(map(str, grid))} positions at layer"
+                    f" {subject.get('layer')}, too few to tell regions apart: name an earlier 'layer' (pytest-saliency"
+                    " layers lists them), or give the model larger images"
+                ] = None
             right = _right(record, role)
             if right and sum(right) < SELDOM * len(right) and not cases.get("units"):
                 words = "no preprocess is declared" if undeclared else "look at its preprocess"
@@ -36,7 +47,7 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
                     f" {cases.get('source')} only: {words}, and see that the model's outputs are in the order of the"
                     f" cases' classes ({', '.join(_classes(cases))}; 'classes' sets it)",
                 )
-    return [*_as_they_are(list(plain)), *seldom.values()]
+    return [*_as_they_are(list(plain)), *coarse, *seldom.values()]
 
 
 def _as_they_are(names: list[str]) -> Iterator[str]:

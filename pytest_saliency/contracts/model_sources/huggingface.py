@@ -49,7 +49,8 @@ def make(name: str, folder: str, spec: ModelSpec, place: Place) -> Made:
     if not (path / CONFIG).is_file():
         what = f"has no {CONFIG}" if path.is_dir() else "is not there"
         raise SubjectError(
-            f"model '{name}': the folder {path} {what}; give a folder as model.save_pretrained(FOLDER) leaves it."
+            f"model '{name}': the folder {path} {what}{_below(path)}; give a folder as"
+            " model.save_pretrained(FOLDER) leaves it."
         )
     arguments = dict(spec.args or {})
     unknown = sorted(arguments.keys() - set(ARGUMENTS))
@@ -87,6 +88,12 @@ def make(name: str, folder: str, spec: ModelSpec, place: Place) -> Made:
         )
     _refuse_holes(name, path, told)
     return Made(model, sha256=digest, preprocess=ships, labels=labels)
+
+
+def _below(path: Path) -> str:
+    """Return the words for folders in it that do have a configuration, as a Trainer leaves its checkpoints."""
+    there = sorted(file.parent.name for file in path.glob(f"*/{CONFIG}"))
+    return f", but in it {', '.join(there[-3:])} {'has' if len(there) == 1 else 'have'} one" if there else ""
 
 
 def _transformers(name: str) -> Any:

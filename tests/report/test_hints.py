@@ -1,0 +1,60 @@
+"""What a run tells newcomers, from records made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_saliency.report.hints import hint_lines
+
+SUBJECT = {
+    "name": "m",
+    "source": "timm:resnet18",
+    "preprocess": {"channels": 3},
+    "layer": "l",
+    "layer_shape": [8, 4, 4],
+}
+CASES = {"source": "val", "class_names": {"1": "b", "0": "a"}}
+
+
+def record(right: int, wrong: int, cases: dict[str, Any] = CASES, **subject: Any) -> dict[str, Any]:
+    everyone = {"correct": [True] * right + [False] * wrong}
+    return {"contract": "c", "subjects": {"model": {**SUBJECT, **subject}}, "cases": cases, "everyone": everyone}
+
+
+def test_nothing_is_told_of_a_model_that_is_right_half_of_the_time() -> None:
+    assert hint_lines([record(5, 5)]) == []
+
+
+def test_a_model_that_is_seldom_right_is_told_once_with_its_classes_in_order() -> None:
+    (line,) = hint_lines([record(4, 5), record(4, 5)])
+    assert line.startswith("model 'm' gives the label of 4 of 9 cases of val only: look at its preprocess")
+    assert "(0 a, 1 b; 'classes' sets it)" in line
+
+
+def test_units_of_images_with_several_labels_may_be_seldom_right() -> None:
+    assert hint_lines([record(1, 9, cases={**CASES, "units": {"images": 3}})]) == []
+
+
+def test_both_models_of_a_pair_have_their_own_column() -> None:
+    made = record(0, 0)
+    made["subjects"] = {"before": {**SUBJECT, "name": "b"}, "after": {**SUBJECT, "name": "a"}}
+    made["everyone"] = {"correct_before": [True] * 9, "correct_after": [False] * 9}
+    (line,) = hint_lines([made])
+    assert line.startswith("model 'a' gives the label of 0 of 9")
+
+
+def test_a_model_without_preprocess_is_told_unless_it_may_normalise_itself() -> None:
+    (line,) = hint_lines([record(9, 0, preprocess={}), record(9, 0, preprocess={}, name="n")])
+    assert line.startswith("models 'm', 'n' are given pixels in [0, 1] as they are")
+    assert hint_lines([record(9, 0, preprocess={}, source="python:nets:build")]) == []
+    assert hint_lines([record(9, 0, preprocess="callable f")]) == []
+
+
+def test_a_layer_of_few_positions_is_told() -> None:
+    (line,) = hint_lines([record(9, 0, layer_shape=[8, 2, 3])])
+    assert line.startswith("maps of model 'm' have 2x3 positions at layer l")
+    assert hint_lines([record(9, 0, layer_shape=[8])]) == []
+
+
+def test_records_without_subjects_or_cases_tell_nothing() -> None:
+    assert hint_lines([{}, {"subjects": None, "cases": None, "everyone": None}]) == []
