@@ -137,7 +137,7 @@ def refuse_probabilities(cases: Cases, scores: Tensor, binary: bool, model: str)
     if scores.numel() >= FEW_SCORES and least >= 0.0 and 0.5 < most <= 1.0:
         raise SubjectError(
             f"all scores of model '{model}' lie between 0 and 1, so that they seem to be probabilities, of which every"
-            " label would count as found; give the logits (the model without its last sigmoid)."
+            " label would count as found; give the logits (the model without its last sigmoid or softmax)."
         )
 
 

@@ -161,11 +161,16 @@ def test_a_map_of_the_masks_alone_is_no_map() -> None:
     images = (0.5 + 0.5 * np.random.Generator(np.random.PCG64(2)).random((4, 1, 24, 24))).astype(np.float32)
     cases = Cases.from_arrays(images, [0, 1, 0, 1])
 
+    noted: list[str] = []
+
     def maps_of(first: int, offset: float, name: str) -> Maps:
         model = Sure(first, offset).eval()
         with torch.no_grad():
             model.same.weight.fill_(1.0)
-        return explain(Subject(model, layer="same"), cases, device="cpu").maps(name, "0")
+        found = explain(Subject(model, layer="same"), cases, device="cpu")
+        maps = found.maps(name, "0")
+        noted[:] = found.costs()["notes"]
+        return maps
 
     def alike(offset: float, name: str) -> tuple[float, set[str]]:
         one, two = maps_of(0, offset, name), maps_of(18, offset, name)
@@ -175,10 +180,12 @@ def test_a_map_of_the_masks_alone_is_no_map() -> None:
     agreement, status = alike(6.0, "rise[masks:200]")
     assert agreement > 0.9
     assert status == {"degenerate"}
+    assert any("rise[masks:200,centred] leaves the masks out" in note for note in noted)
     for offset, name in ((-2.0, "rise[masks:200]"), (6.0, "rise[masks:200,centred]")):
         agreement, status = alike(offset, name)
         assert agreement < 0.3
         assert status == {"ok"}
+        assert not noted
 
 
 def test_one_masked_pass_serves_all_classes_in_full_batches() -> None:

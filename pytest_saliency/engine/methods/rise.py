@@ -109,6 +109,12 @@ def _compute(name: MethodName, site: Site, pixels: Tensor, targets_of: TargetsOf
         values, empty = own, torch.zeros_like(empty)
     else:
         values = own + pattern
+        if bool(empty.any()):
+            site.notes[
+                f"maps of {name} of model '{site.runner.subject.name}' that show how often the masks show a place more"
+                " than what the model says under them count as undefined (degenerate): it says nearly the same whatever"
+                f" is hidden. {MethodName('rise', (*name.variants, 'centred'))} leaves the masks out"
+            ] = None
     values = values.reshape(*said.shape[:2], *averaged.shape[1:])
     made = {word: RawMaps(slots.pick(values, word), slots.pick(empty, word)) for word in slots.place}
     return Perturbed(scores, binary, made)
