@@ -8,6 +8,7 @@ has no window. Nothing of a file but its image is read, unless :func:`value_of` 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -62,6 +63,12 @@ def read_dicom(file: BinaryIO, reading: FileReading) -> Tensor:
         made = np.stack([_grey(data, frame, number, reading) for number, frame in enumerate(numbers)])[None]
     else:
         made = (_palette(data, numbers) if kind == "palette" else _colour(data, numbers)).transpose(3, 0, 1, 2)
+    low, high = float(made.min()), float(made.max())
+    if low < 0.0 or high > 1.0:
+        raise UnreadableError(
+            f"gives pixels from {low:g} to {high:g} where 0 is black and 1 is white: its tables or pixels have more"
+            " bits than it says; declare a window, or repair it."
+        )
     pixels = torch.from_numpy(np.ascontiguousarray(made.astype(np.float32)))
     if reading.volume:
         return pixels
@@ -80,7 +87,9 @@ def value_of(file: BinaryIO, keyword: str) -> str | None:
 
     None where the file has no such entry or an empty one.
     """
-    value = str(_dataset(file, stop_before_pixels=True).get(keyword, "") or "").strip()
+    with warnings.catch_warnings():  # pydicom's warnings of values that break its rules have the values in them
+        warnings.simplefilter("ignore")
+        value = str(_dataset(file, stop_before_pixels=True).get(keyword, "") or "").strip()
     return hashlib.sha256(f"{keyword}\x1f{value}".encode()).hexdigest()[:16] if value else None
 
 
@@ -186,10 +195,17 @@ def _grey(data: Any, stored: NDArray[Any], frame: int, reading: FileReading) -> 
     if reading.window == "full":
         made = full_range(values, data, slope, intercept, table[0] if table else None)
     elif reading.window == "file":
-        made = _by_file(data, values, frame, signed)
+        made = _by_file(data, values, frame, not table and _goes_below_zero(data, slope, intercept, signed))
     else:
         made = windowed(values, *reading.window, reading.function)
     return 1.0 - made if data.PhotometricInterpretation == "MONOCHROME1" else made
+
+
+def _goes_below_zero(data: Any, slope: float, intercept: float, signed: bool) -> bool:
+    """Tell whether rescaled values may be negative: then the first value of a VOI LUT is signed (C.11.2.1.1)."""
+    bits = int(data.get("BitsStored", 16))
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return any(slope * end + intercept < 0.0 for end in ends)
 
 
 def _by_file(data: Any, values: Floats, frame: int, signed: bool) -> Floats:

@@ -54,7 +54,7 @@ class Stored:
         Raises
         ------
         UnreadableError
-            Numbers below 0, above white, or not finite.
+            Numbers below 0, above white, or not finite; a white that the type of the numbers cannot hold.
         """
         numbers = self.numbers
         if numbers.size == 0:
@@ -62,6 +62,12 @@ class Stored:
         if numbers.dtype == np.uint8 and white is None and self.top == 255.0:
             return torch.from_numpy(np.ascontiguousarray(numbers)).to(torch.float32).div_(255.0)
         top = self.top if white is None else white
+        if numbers.dtype.kind in "ui" and top > np.iinfo(numbers.dtype).max:
+            most = np.iinfo(numbers.dtype).max
+            raise UnreadableError(
+                f"holds values up to {most} at most, so that {top:g} as 'white' would make it dark; leave files of"
+                " another depth out, or write them alike."
+            )
         if not np.isfinite(numbers).all():
             raise UnreadableError("holds NaN or infinite pixels; repair or remove it.")
         low, high = float(numbers.min()), float(numbers.max())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,19 @@ def test_tables_of_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, by_hand(stored, lambda x: modality[int(x)] / 4095), atol=1e-6)
 
 
+def test_a_table_for_values_below_zero_whose_first_value_is_written_without_sign(tmp_path: Path) -> None:
+    """C.11.2.1.1: after a rescale that gives negative values it is signed, also where the stored ones are not."""
+    stored, entries = ramp(high=20), list(range(0, 1000, 50))
+    held = table(65526, entries, 10)  # -10 as 16 bits
+    path = dicom(tmp_path / "a.dcm", stored, VOILUTSequence=held, RescaleSlope=1, RescaleIntercept=-10)
+    np.testing.assert_allclose(pixels(path), by_hand(stored, lambda x: entries[min(int(x), 19)] / 1023), atol=1e-6)
+
+
+def test_a_table_with_more_bits_than_it_says(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", ramp(high=3), VOILUTSequence=table(0, [0, 100, 200, 300], 8))
+    assert "gives pixels from 0 to 1.17647 where 0 is black and 1 is white" in said(path)
+
+
 # -- colour ------------------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +339,10 @@ def test_patients_leave_no_trace_but_a_digest(tmp_path: Path) -> None:
     assert FileImage(other).entry("case", "PatientID") == found
     assert FileImage(dicom(tmp_path / "c.dcm", ramp(), PatientID="John")).entry("case", "PatientID") != found
     assert FileImage(dicom(tmp_path / "d.dcm", ramp())).entry("case", "PatientID") is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = dicom(tmp_path / "e.dcm", ramp(), StudyInstanceUID="1.2.Jane")
+    assert FileImage(odd).entry("case", "StudyInstanceUID") is not None  # pydicom's warning would show it
     cases = Cases.from_files([path], [0], read_as=FileReading(window="full"))
     assert "Jane" not in repr((cases, cases.ids, cases.case_digests, cases.clusters))
 

@@ -242,9 +242,9 @@ def test_folders_hold_all_sorts(tmp_path: Path) -> None:
         (tmp_path / "masks" / label).mkdir(parents=True)
         np.save(tmp_path / "masks" / label / "a.npy", values((5, 7)) > 30000)
         Image.new("L", (7, 5), 255).save(tmp_path / "masks" / label / "b.png")
-    made = Cases.from_imagefolder(tmp_path / "images", masks=tmp_path / "masks", read_as=FileReading(white=70000.0))
+    made = Cases.from_imagefolder(tmp_path / "images", masks=tmp_path / "masks", read_as=FileReading(white=65535.0))
     assert made.ids == ("cat/a.npy", "cat/b.png", "dog/a.npy", "dog/b.png")
-    np.testing.assert_allclose(made.image(0)[0].numpy(), values((5, 7)) / 70000, atol=1e-6)
+    np.testing.assert_allclose(made.image(0)[0].numpy(), values((5, 7)) / 65535, atol=1e-6)
     np.testing.assert_array_equal(made.mask(0).numpy(), values((5, 7)) > 30000)
     np.save(tmp_path / "masks" / "cat" / "a.npy", np.ones((4, 7)))
     with pytest.raises(CasesError, match=r"mask of image 'cat/a\.npy' is 4x7, but the image is 5x7"):
@@ -284,3 +284,9 @@ def test_damaged_bytes_give_pixels_or_a_sentence(tmp_path: Path, name: str) -> N
                 said_of.append(str(error))
     assert said_of
     assert not any("\n" in text for text in said_of)
+
+
+def test_a_white_beyond_the_depth_of_a_file(tmp_path: Path) -> None:
+    Image.new("RGB", (5, 4), (200, 0, 0)).save(tmp_path / "a.png")
+    with pytest.raises(CasesError, match="holds values up to 255 at most, so that 4095 as 'white' would make it dark"):
+        image_file(tmp_path / "a.png", FileReading(white=4095.0)).load("case")
