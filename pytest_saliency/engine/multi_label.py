@@ -120,24 +120,26 @@ def refuse_unpaired(cases: Cases) -> None:
 
 
 def refuse_probabilities(cases: Cases, scores: Tensor, binary: bool, model: str) -> None:
-    """Raise SubjectError where ``scores`` (N, C) of units cannot be logits of labels that do not exclude each other.
+    """Raise SubjectError where ``scores`` (N, C) cannot be logits of units, or of a head with one logit.
 
     A sigmoid of what a sigmoid made is above one half, so that every label would count as found, and no label could be
     lost. Logits of absent labels lie below zero; that none does, and none is above one, in many images, is no chance.
     Scores that are all small are left alone: of probabilities that are worth explaining some are above one half.
     """
-    if cases.others is None:
-        return
-    if binary:
+    if cases.others is not None and binary:
         raise SubjectError(
             f"model '{model}' has one logit, whose two classes exclude each other, but images of {cases.source} have"
             " several labels; give each image one label, 0 or 1."
         )
-    least, most = float(scores.min()), float(scores.max())
-    if scores.numel() >= FEW_SCORES and least >= 0.0 and 0.5 < most <= 1.0:
+    if cases.others is None and not (binary and 0 in cases.labels):
+        return
+    logits = scores[:, 1:] if binary else scores
+    least, most = float(logits.min()), float(logits.max())
+    if logits.numel() >= FEW_SCORES and least >= 0.0 and 0.5 < most <= 1.0:
+        found = "every image as of class 1" if binary else "every label as found"
         raise SubjectError(
-            f"all scores of model '{model}' lie between 0 and 1, so that they seem to be probabilities, of which every"
-            " label would count as found; give the logits (the model without its last sigmoid or softmax)."
+            f"all scores of model '{model}' lie between 0 and 1, so that they seem to be probabilities, which would"
+            f" count {found}; give the logits (the model without its last sigmoid or softmax)."
         )
 
 

@@ -321,6 +321,23 @@ def test_probabilities_are_no_logits() -> None:
         _ = explain(subject(Ending(nn.Sigmoid())), made(), device="cpu").correct
 
 
+def test_probabilities_of_one_logit_are_no_logits() -> None:
+    """Ten images of two classes that one logit tells apart; behind a sigmoid all of them would be of class 1."""
+    draw = np.random.Generator(np.random.PCG64(8))
+    made_of = np.arange(10) % 2
+    pixels = (0.3 * made_of[:, None, None, None] + 0.1 * draw.random((10, LABELS, SIDE, SIDE))).astype(np.float32)
+    cases, head = Cases.from_arrays(pixels, made_of), nn.Linear(LABELS, 1)
+    with torch.no_grad():
+        head.weight.fill_(0.1)
+    right = explain(subject(Ending(head)), cases, device="cpu")
+    with torch.no_grad():
+        head.bias.fill_(-0.5 * float(right.logits[:, 1].min() + right.logits[:, 1].max()) + float(head.bias))
+    right = explain(subject(Ending(head)), cases, device="cpu")
+    assert right.correct.all()
+    with pytest.raises(SaliencyError, match="which would count every image as of class 1"):
+        _ = explain(subject(Ending(nn.Sequential(head, nn.Sigmoid()))), cases, device="cpu").predicted
+
+
 def test_one_logit_has_no_labels_that_go_together() -> None:
     two = Cases.from_arrays(images()[:4], SETS[:4, 1:3], pairs={0: 1})
     with pytest.raises(SaliencyError, match="has one logit, whose two classes exclude each other"):
