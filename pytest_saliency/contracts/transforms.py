@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def declared_preprocess(spec: Declared, place: Place) -> Mapping[str, Any] | Pre
     found = place.find(spec.python)
     ready = spec.args is None and _takes_pixels(found)
     value = found if ready else place.call(spec.python, spec.args or {})
-    return of_transform(value, f"preprocess {spec.python}", spec.channels)
+    made = of_transform(value, f"preprocess {spec.python}", spec.channels)
+    if made.named is None or not spec.args:
+        return made
+    said = ", ".join(f"{key}={value!r}" for key, value in sorted(spec.args.items()))
+    return replace(made, named=f"{made.named}({said})")
 
 
 def _takes_pixels(found: Any) -> bool:

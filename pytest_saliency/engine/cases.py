@@ -20,6 +20,7 @@ from pytest_saliency.engine.images import (
     FileImage,
     ImageSource,
     as_pixels,
+    files_below,
     image_file,
 )
 from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
@@ -227,8 +228,8 @@ class Cases:
         paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            for path in sorted((base / name).rglob("*")) if (base / name).is_dir() else ():
-                if path.is_file() and path.suffix.lower() in EXTENSIONS:
+            for path in files_below(base / name):
+                if path.suffix.lower() in EXTENSIONS:
                     paths.append(path.relative_to(base))
                     labels.append(label)
         if not paths:

@@ -1,8 +1,9 @@
-"""FileReading one image: from memory, or from a file as float32 pixels in [0, 1]."""
+"""Reading one image: from memory, or from a file as float32 pixels in [0, 1]."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,21 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS, ".npy")
 HEAD = 132  # bytes by which a file without a known ending is told
 READ_AS_IT_IS = FileReading()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder in order; links to folders are followed, unless they lead back up."""
+    found: list[Path] = []
+    seen: dict[str, tuple[str, ...]] = {str(folder): (os.path.realpath(folder),)}
+    for top, folders, names in os.walk(folder, followlinks=True):
+        above = seen.pop(top)
+        real = {name: os.path.realpath(os.path.join(top, name)) for name in folders}  # noqa: PTH118
+        folders[:] = [
+            name for name in folders if not any(f"{one}{os.sep}".startswith(f"{real[name]}{os.sep}") for one in above)
+        ]
+        seen |= {os.path.join(top, name): (*above, real[name]) for name in folders}  # noqa: PTH118
+        found += [Path(top, name) for name in names]
+    return sorted(path for path in found if path.is_file())
 
 
 class ImageSource(Protocol):

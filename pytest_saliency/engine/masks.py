@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytest_saliency.engine.images import PICTURES
+from pytest_saliency.engine.images import PICTURES, files_below
 from pytest_saliency.errors import CasesError, first_line, raised
 
 NEEDED = (
@@ -185,8 +185,8 @@ def folder_masks(folder: Path, paths: Sequence[Path], ids: Sequence[str]) -> tup
     if not folder.is_dir():
         raise CasesError(f"folder of masks {folder} does not exist or is not a folder; check the path.")
     by_stem: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS and path.is_file():
+    for path in files_below(folder):
+        if path.suffix.lower() in ENDINGS:
             by_stem.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
     images: dict[Path, int] = {}
     for path in paths:

@@ -76,6 +76,14 @@ def test_separators_quotes_spaces_and_columns_that_nobody_needs(place: Place, ma
     assert reds(made) == [0, 1]
 
 
+def test_linked_folders_are_looked_into_once(place: Place) -> None:
+    images(place.folder, "more/c.png", "set/cat/a.png", "set/dog/b.png")
+    (place.folder / "set" / "cat" / "more").symlink_to(place.folder / "more")
+    (place.folder / "set" / "dog" / "back").symlink_to(place.folder / "set")
+    made = cases(place, imagefolder="set")
+    assert (made.ids, made.labels) == (("cat/a.png", "cat/more/c.png", "dog/b.png"), (0, 0, 1))
+
+
 def test_paths_with_a_root_backslashes_and_of_this_machine(place: Place) -> None:
     images(place.folder, "disk/train/a.png", "disk/test/b.png")
     (place.folder / "lists").mkdir()
@@ -325,6 +333,8 @@ def mixed():
     return v2.Compose([v2.Resize(32), v2.CenterCrop(24), v2.Grayscale(3), v2.Normalize([0.5] * 3, [0.2] * 3)])
 def plain(pixels):
     return pixels * 2 - 1
+def gamma(power):
+    return lambda pixels: pixels**power
 def late():
     return v2.Compose([v2.Grayscale(3), v2.Resize(16)])
 def training():
@@ -423,6 +433,7 @@ def test_what_a_record_says_of_transforms(place: Place) -> None:
     assert preprocess(place, python="eyes:mixed", channels=3).describe() == {
         "resize": 32, "center_crop": (24, 24), "channels": 3, "then": "callable eyes:mixed"
     }  # fmt: skip
+    assert preprocess(place, python="eyes:gamma", args={"power": 2.0}).describe() == "callable eyes:gamma(power=2.0)"
 
 
 @pytest.mark.parametrize(
