@@ -87,7 +87,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     head, mark, _ = contract("release").partition("checks:\n")
     (folder / "wrong").mkdir()
     for name, (said, instead) in WRONG.items():
-        text = head.replace("cxr-release", name) + mark + CHECK
+        text = head.replace("cxr-release", name).replace("defaults:", "  sample: {n: 36}\ndefaults:") + mark + CHECK
         assert said in text, name
         (folder / "wrong" / f"{name}.saliency.yaml").write_text(text.replace(said, instead), encoding="utf-8")
     (folder / "make_wrong.py").write_text(LOSS_AS_HYPERPARAMETER, encoding="utf-8")

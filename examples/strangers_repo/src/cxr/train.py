@@ -17,7 +17,12 @@ def main(path: str) -> None:
     images = Images(**config["data"], classes=config["model"]["classes"])
     keep = ModelCheckpoint("checkpoints", save_top_k=-1, save_last=True, monitor="val_acc", mode="max")
     trainer = pl.Trainer(
-        **config["trainer"], accelerator="cpu", callbacks=[keep], logger=False, enable_progress_bar=False
+        **config["trainer"],
+        accelerator="cpu",
+        callbacks=[keep],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(Classifier(**config["model"]), images)
 
