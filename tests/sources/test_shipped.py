@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import SqueezeNet1_1_Weights, get_model_weights
 
+from pytest_saliency.contracts.model_sources.made import needs
 from pytest_saliency.contracts.shipped_preprocess import from_timm, from_torchvision, held_against
 from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.engine.preprocess import Preprocess
@@ -397,3 +398,9 @@ def test_a_file_does_not_tell_whether_the_input_is_rescaled(make: Make, architec
         make(torchvision=architecture, num_classes=2, weights="w.pt")
     with pytest.raises(WeightsError, match="there is no file"):
         make(torchvision=architecture, num_classes=2, weights="w.pt", args={"transform_input": True})
+
+
+def test_a_package_that_is_broken_gives_one_line() -> None:
+    error = needs("timm", "timm", "ft", RuntimeError("numpy has another ABI\nA module that was compiled\n"))
+    assert "cannot be imported here (RuntimeError: numpy has another ABI)" in str(error)
+    assert "\n" not in str(error)

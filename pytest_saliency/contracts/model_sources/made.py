@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.errors import SubjectError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def needs(extra: str, package: str, name: str, error: Exception) -> SubjectError
     if isinstance(error, ModuleNotFoundError) and error.name == package:
         why = "which is not installed"
     else:
-        why = f"which cannot be imported here ({type(error).__name__}: {error})"
+        why = f"which cannot be imported here ({type(error).__name__}: {first_line(error)})"
     return SubjectError(
         f"model '{name}' needs the package {package}, {why}: pip install 'pytest-saliency[{extra}]', or build the model"
         " in python: or fixture:."

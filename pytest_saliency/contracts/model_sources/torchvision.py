@@ -12,7 +12,7 @@ from pytest_saliency.contracts.model_sources.made import Made
 from pytest_saliency.contracts.shipped import hub_file
 from pytest_saliency.contracts.shipped_preprocess import from_torchvision
 from pytest_saliency.contracts.states import WeightsError
-from pytest_saliency.errors import SubjectError
+from pytest_saliency.errors import SubjectError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,7 +78,7 @@ def _torchvision(name: str) -> Any:
         import torch
 
         raise SubjectError(
-            f"model '{name}' needs torchvision, which cannot be imported here ({error}). Install the torchvision that"
+            f"model '{name}' needs torchvision, which cannot be imported here ({first_line(error)}). Install the torchvision that"
             f" belongs to torch {torch.__version__}, or build the model in python: or fixture:."
         ) from error
     return models
