@@ -216,6 +216,8 @@ class DatasetImage:
                 array = array.transpose(2, 0, 1)
             elif array.ndim == 2:
                 array = array[None]
+            if array.dtype.kind not in "biuf":
+                raise CasesError(f"image '{case}' is an array of {array.dtype}; pixels are numbers.")
             image = torch.from_numpy(np.ascontiguousarray(array))
         return as_pixels(image, case)
 

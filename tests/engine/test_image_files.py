@@ -290,3 +290,8 @@ def test_a_white_beyond_the_depth_of_a_file(tmp_path: Path) -> None:
     Image.new("RGB", (5, 4), (200, 0, 0)).save(tmp_path / "a.png")
     with pytest.raises(CasesError, match="holds values up to 255 at most, so that 4095 as 'white' would make it dark"):
         image_file(tmp_path / "a.png", FileReading(white=4095.0)).load("case")
+
+
+def test_items_of_a_dataset_that_are_no_numbers() -> None:
+    with pytest.raises(CasesError, match="image 'case-0000' is an array of <U1; pixels are numbers"):
+        Cases.from_dataset([(np.array([["a"]]), 0)]).image(0)

@@ -154,6 +154,9 @@ def _offline(datasets: Any) -> Iterator[None]:
 def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source: str) -> Table:
     """Return the columns that cases are made of, as text; of the image only that it is there."""
     header = tuple(data.column_names)
+    other = next((key for key in ("label", *OPTIONAL) if getattr(columns, key) == columns.image), None)
+    if other is not None:
+        raise CasesError(f"cases of {source} take image and {other} from one column, '{columns.image}'; name two.")
     wanted = {columns.label, *(getattr(columns, key) for key in OPTIONAL), *(where or {})}
     read = [name for name in header if name in wanted and name not in (columns.image, columns.mask)]
     cells = {name: _texts(data, name, source) for name in read}
@@ -193,6 +196,11 @@ def _fetch(data: Any, column: str, source: str) -> tuple[Callable[[int], Any], s
     import datasets
 
     only = data.select_columns([column])
+    if isinstance(data.features[column], datasets.Value | datasets.ClassLabel):
+        raise CasesError(
+            f"column '{column}' of the dataset in {source} holds {data.features[column].dtype}, no images; where these"
+            f" are paths, save it after dataset.cast_column('{column}', datasets.Image()), or use csv."
+        )
     if not isinstance(data.features[column], datasets.Image):
         return _Arrays(only.with_format("numpy"), column), "array"
     return _Contents(only.cast_column(column, datasets.Image(decode=False)).with_format(None), column), "content"

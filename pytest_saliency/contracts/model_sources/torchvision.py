@@ -78,8 +78,8 @@ def _torchvision(name: str) -> Any:
         import torch
 
         raise SubjectError(
-            f"model '{name}' needs torchvision, which cannot be imported here ({first_line(error)}). Install the torchvision that"
-            f" belongs to torch {torch.__version__}, or build the model in python: or fixture:."
+            f"model '{name}' needs torchvision, which cannot be imported here ({first_line(error)}). Install the"
+            f" torchvision that belongs to torch {torch.__version__}, or build the model in python: or fixture:."
         ) from error
     return models
 
