@@ -299,7 +299,7 @@ def test_splits_folders_and_arrays(saved: Path) -> None:
         ({"huggingface": "one", "classes": ("cat", "fox")}, "'dog' is not a class of the contract"),
         ({"huggingface": "one", "columns": {"cluster": "patient"}}, "row 3: column 'patient' is empty"),
         ({"huggingface": "one", "columns": {"id": "patient"}, "where": {"fold": 0}}, "case id 'p' is used twice"),
-        ({"huggingface": "one", "columns": {"mask": "fold"}}, "column 'fold' of the dataset in one holds int32, no images"),
+        ({"huggingface": "one", "columns": {"mask": "fold"}}, "column 'fold' of the dataset in one holds int32"),
         ({"huggingface": "one", "where": {"fold": 9}}, "has no row with fold: 9; that column holds 0, 1"),
         ({"huggingface": "one", "columns": {"labels": ("fold", "patient")}}, "are read from csv or npz"),
         ({"huggingface": "one", "columns": {"label": "boxes"}}, "row 0: column 'boxes' holds several values"),
