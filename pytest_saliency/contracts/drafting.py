@@ -112,9 +112,7 @@ def _model(head: Head, weights: Path) -> str:
 def _check(one: Proposed, needed: str) -> list[str]:
     bare = ""
     if one.unlimited:
-        bare = (
-            f"Without {', '.join(one.unlimited)}: a limit as wide as the pilot asks for refuses hardly anything."
-        )
+        bare = f"Without {', '.join(one.unlimited)}: a limit as wide as the pilot asks for refuses hardly anything."
     lines = ["", *_comment(" ".join(part for part in (one.draft.why, needed, bare) if part), 2)]
     lines += [f"  - id: {one.draft.id}", f"    kind: {one.draft.kind}"]
     lines += [f"    {role}: {name}" for role, name in one.draft.roles.items() if role != "model"]
