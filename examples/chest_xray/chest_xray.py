@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twostage import images, judging, networks, pixels, small_network, training
-from twostage.contract import Written
+from twostage.contract import DECLARED, Written
 
 from pytest_saliency.errors import SaliencyError
 from pytest_saliency.records.whole import write_text_whole
@@ -190,6 +190,12 @@ def calibrate(run: Run) -> dict[str, float]:
             judging.judge(run.out, [f"{name}.saliency.yaml"], name, report=False)
     file = f"{names[0].removesuffix('.json')}.saliency.yaml"
     found = judging.calibrated(run.out, file, names, run.options.level)
+    without = [key for key in DECLARED if key not in found and key not in NOT_CALIBRATED]
+    if without:
+        raise SaliencyError(
+            f"the clean repeats gave no limit for {', '.join(without)}, and a contract would only look calibrated;"
+            f" {run.out / names[0]} says why. Mostly too few held-out images are right in both stages: hold out more."
+        )
     return {key: value for key, value in found.items() if key not in NOT_CALIBRATED}
 
 

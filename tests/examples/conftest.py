@@ -20,7 +20,8 @@ def _torch_as_found() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call itself imports for seconds
+        torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.fixture(scope="session")

@@ -335,6 +335,11 @@ def test_calibrated_limits_are_in_the_contract_and_say_so(tmp_path: Path) -> Non
     assert drift.items[0].parameters["min_correlation"] == contract.DECLARED["min_correlation"]
 
 
+def test_calibrate_is_really_asked_and_what_it_says_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SaliencyError, match=r"(?s)calibrate proposed no limits: .*none\.saliency\.yaml"):
+        chest_xray.judging.calibrated(tmp_path, "none.saliency.yaml", ["clean-1.json"], 0.95)
+
+
 class _ReachedError(Exception):
     pass
 

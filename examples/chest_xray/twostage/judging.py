@@ -16,6 +16,7 @@ from pytest_saliency.errors import SaliencyError
 Record = dict[str, Any]
 PYTEST_INI = "[pytest]\n"
 HELD, NOT_HELD = 0, 1
+COMMAND = "from pytest_saliency.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def calibrated(folder: Path, contract: str, runs: Sequence[str], level: float) -
         It could propose none; the message says why.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_saliency.cli", "calibrate", contract, *runs, "--level", f"{level}", "--json"],
+        [sys.executable, "-c", COMMAND, "calibrate", contract, *runs, "--level", f"{level}", "--json"],
         cwd=folder,
         check=False,
         capture_output=True,

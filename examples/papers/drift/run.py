@@ -35,6 +35,14 @@ from pytest_saliency.report.drift_table import table_lines  # noqa: E402
 
 CLASSES = len(generator.CLASSES)
 GENERATED = "generated"
+SIZES = {
+    "epochs": (20, 3),
+    "step": (1e-4, 5e-4),
+    "head_epochs": (30, 200),
+    "signs": (1.0, 2.5),
+    "held_out": (0.25, 0.5),
+}
+"""What is taken at full and at small size unless it is given: at small size enough images must be right to decide."""
 ENDINGS = (".safetensors", ".pth", ".pt")
 
 
@@ -90,14 +98,14 @@ def parser() -> argparse.ArgumentParser:
     add("--start", help="folder with weights NETWORK.pth or .safetensors; or 'generated': learn generated shapes first")
     add("--download", action="store_true", help="fetch the weights that torchvision and timm publish")
     add("--future", action="store_true", help="train the transformers too, and run the contracts of future work")
-    add("--epochs", type=int, help="epochs of fine-tuning (default 20 at full size, else 8)")
-    add("--step", type=float, help="AdamW's step in fine-tuning (default 0.0001 at full size, else 0.003)")
-    add("--head-epochs", type=int, default=30, help="epochs of the head on the frozen backbone (default 30)")
+    add("--epochs", type=int, help="epochs of fine-tuning (default 20 at full size, else 3)")
+    add("--step", type=float, help="AdamW's step in fine-tuning (default 0.0001 at full size, else 0.0005)")
+    add("--head-epochs", type=int, help="epochs of the head on the frozen backbone (default 30 at full size, else 200)")
     add("--source-epochs", type=int, default=6, help="epochs of --start generated (default 6)")
     add("--batch", type=int, default=32, help="images a step (default 32)")
     add("--images", type=int, default=100, help="generated pictures of each class (default 100)")
-    add("--signs", type=float, default=1.0, help="how strong the signs in generated pictures are (default 1)")
-    add("--held-out", type=float, default=0.25, help="share of each class that is held out (default 0.25)")
+    add("--signs", type=float, help="how strong signs in generated pictures are (default 1 at full size, else 2.5)")
+    add("--held-out", type=float, help="share of each class that is held out (default 0.25 at full size, else 0.5)")
     add("--seed", type=int, default=0, help="of pictures, split and training (default 0)")
     add("--patients", type=Path, help="CSV file with the columns image and patient")
     add("--patient-pattern", help="regular expression for file names whose first group is the patient")
@@ -107,10 +115,9 @@ def parser() -> argparse.ArgumentParser:
 
 def begin(options: argparse.Namespace) -> Run:
     """Look at what was given, generate pictures if none were, and split."""
-    if options.epochs is None:
-        options.epochs = 20 if options.full else 8
-    if options.step is None:
-        options.step = 1e-4 if options.full else 3e-3
+    for name, (full, small) in SIZES.items():
+        if getattr(options, name) is None:
+            setattr(options, name, full if options.full else small)
     if not options.full and (options.download or options.start not in (None, GENERATED)):
         raise SaliencyError("there are no published weights of narrow networks; add --full, or leave the option out.")
     if not options.full:
