@@ -34,12 +34,11 @@ def wrong(items: Iterable[Item]) -> list[str]:
     return [item.name for item in items if not item.ok]
 
 
-def test_every_known_answer_comes_out_in_under_a_minute_and_is_told_with_what_was_expected(
+def test_every_known_answer_comes_out_and_is_told_with_what_was_expected(
     outcome: run.Outcome,
 ) -> None:
     assert wrong(outcome.items) == []
     assert outcome.ok
-    assert outcome.seconds < 60
     assert {item.group for item in outcome.items} == {"maps", "verdicts", "coverage", "waivers", "bundle"}
     assert all(item.expected and item.got for item in outcome.items)
     assert len({(item.group, item.name) for item in outcome.items}) == len(outcome.items)
