@@ -152,7 +152,7 @@ def test_weights_and_classes_that_do_not_fit(inside: Path, tmp_path: Path) -> No
             for i, path in enumerate(sorted(source.iterdir())[:20]):
                 (tmp_path / folders / name / f"{i}.png").write_bytes(path.read_bytes())
     words = ("init", "--model", f"{MODULE}:build", "--out", out, "--device", "cpu", "--from", "before.pt", "after.pt")
-    refused(call(*words, tmp_path / "four"), "label 3", "model 'before' has 3 classes")
+    refused(call(*words, tmp_path / "four"), "have 4 classes", "model 'before' has 3 outputs")
     refused(call(*words, tmp_path / "two"), "model 'before' has 3 outputs", "2 class folders (blue, green)")
     assert not out.exists()
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -360,11 +359,10 @@ def test_a_trained_network_is_kept_and_not_trained_again(tmp_path: Path, monkeyp
 
 
 @pytest.fixture
-def empty_hub(tmp_path: Path) -> Iterator[Path]:
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path))
-    yield tmp_path / "checkpoints"
-    torch.hub.set_dir(before)
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Not by torch.hub.set_dir: what it sets stays for the whole process, whatever TORCH_HOME says afterwards.
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub" / "checkpoints"
 
 
 def test_weights_are_fetched_only_when_asked_for(empty_hub: Path) -> None:

@@ -84,7 +84,9 @@ NO_MAPS = "blank, flat or not finite: check the weights, or choose another layer
 UNDEFINED = "not demonstrated: 100 % of the images are undefined ... "
 
 MODELS = {
-    "missing weights": model(f"{WEIGHTS} are missing: there is no file ... gone.pt. Put", toy("weights: gone.pt")),
+    "missing weights": model(
+        f"{WEIGHTS} are missing: there is no file ... gone.pt; its folder holds ... Put", toy("weights: gone.pt")
+    ),
     "folder as weights": model(f"{WEIGHTS} are missing: there is no file ... good. Put", toy("weights: good")),
     "pickled weights": model(f"{WEIGHTS} are refused ... pickled.pt is a pickle ... Save", toy("weights: pickled.pt")),
     "other net's weights": model(

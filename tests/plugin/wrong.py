@@ -125,4 +125,5 @@ def cases(way: str) -> Any:
         return Cases.from_arrays(images, np.array(["red", "green", "blue"])[labels])
     elif way == "dataset":
         return Cases.from_dataset(Listed(images, labels))
-    return Cases.from_arrays(images, labels, ids=ids, masks=masks, class_names=("red", "green", "blue"))
+    names = ("red", "green", "blue")[: 2 if way == "two" else 3]
+    return Cases.from_arrays(images, labels, ids=ids, masks=masks, class_names=names)
