@@ -362,7 +362,9 @@ def test_a_trained_network_is_kept_and_not_trained_again(tmp_path: Path, monkeyp
 def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Not by torch.hub.set_dir: what it sets stays for the whole process, whatever TORCH_HOME says afterwards.
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path / "hub" / "checkpoints"
+    made = tmp_path / "hub"
+    made.mkdir()
+    return made / "checkpoints"
 
 
 def test_weights_are_fetched_only_when_asked_for(empty_hub: Path) -> None:
