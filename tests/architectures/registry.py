@@ -205,7 +205,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         "ViT-B/16", "torchvision", _vision("vit_b_16", image_size=48), TOKENS, NINE, ("heads.head",),
-        "encoder.layers.encoder_layer_11.ln_1", (3, 3), "tokens (1 in front dropped)", finds=SOME,
+        "encoder.layers.encoder_layer_11.ln_1", (3, 3), "tokens (1 in front dropped)",
+        finds=("gradcam", "hirescam"),  # layercam lies at the edge: 5 hits of 12 in one run, 6 or more in another
         blank=TOKEN_BLANKS, lighter=_vit, note="methods with 3 of its 12 blocks; " + LAST_BLOCK,
     ),
     Architecture(

@@ -21,6 +21,7 @@ from pytest_saliency import Cases
 from pytest_saliency.engine.images import FileImage, image_file
 from pytest_saliency.engine.reading import FileReading
 from pytest_saliency.errors import CasesError
+from tests.engine.reading_files import pixels, said
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -52,20 +53,6 @@ def dicom(path: Path, pixels: np.ndarray, bits: int = 12, syntax: str = EXPLICIT
             setattr(made, key, value)
     made.save_as(path, enforce_file_format=True)
     return path
-
-
-def pixels(path: Path, **reading: Any) -> np.ndarray:
-    return image_file(path, FileReading(**reading)).load("case").numpy()
-
-
-def said(path: Path, **reading: Any) -> str:
-    with pytest.raises(CasesError) as caught:
-        image_file(path, FileReading(**reading)).load("case-7")
-    text = str(caught.value)
-    assert "'case-7'" in text
-    assert str(path) in text
-    assert "\n" not in text
-    return text
 
 
 def linear(x: float, c: float, w: float) -> float:

@@ -8,7 +8,6 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,24 +17,11 @@ from pytest_saliency import Cases
 from pytest_saliency.engine.images import BytesImage, FileImage, image_file
 from pytest_saliency.engine.reading import FileReading
 from pytest_saliency.errors import CasesError
+from tests.engine.reading_files import pixels, said
 
 
 def values(shape: tuple[int, ...], kind: str = "u2", high: int = 65536) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(3)).integers(0, high, shape).astype(kind)
-
-
-def pixels(path: Path, **reading: Any) -> np.ndarray:
-    return image_file(path, FileReading(**reading)).load("case").numpy()
-
-
-def said(path: Path, **reading: Any) -> str:
-    with pytest.raises(CasesError) as caught:
-        image_file(path, FileReading(**reading)).load("case-7")
-    text = str(caught.value)
-    assert "'case-7'" in text
-    assert str(path) in text
-    assert "\n" not in text
-    return text
 
 
 def png(path: Path, array: np.ndarray, colour: int) -> Path:
