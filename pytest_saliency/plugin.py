@@ -178,6 +178,11 @@ class _Gatherer:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._uncollected: list[str] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._uncollected.append(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         crashed = getattr(report, "when", None) == "???"
@@ -209,5 +214,5 @@ class _Gatherer:
         if RUN_REPORT not in self._config.stash:
             from pytest_saliency.report.summary import RunReport
 
-            self._config.stash[RUN_REPORT] = RunReport(self._config)
+            self._config.stash[RUN_REPORT] = RunReport(self._config, self._uncollected)
         return self._config.stash[RUN_REPORT]

@@ -29,6 +29,9 @@ NOT_PREDICTED = -1
 FEW_SCORES = 8
 """With fewer scores than this, all of them may lie between 0 and 1 by chance."""
 
+ROUNDED_SUM = 0.02
+"""How far the sum of a softmax may be from 1 in 16-bit precision; logits do not come as near by chance."""
+
 ABSENT, PRESENT, UNCERTAIN = 0.0, 1.0, -1.0
 """What a cell of a label matrix may hold; NaN is a cell that was left blank."""
 
@@ -120,17 +123,28 @@ def refuse_unpaired(cases: Cases) -> None:
 
 
 def refuse_probabilities(cases: Cases, scores: Tensor, binary: bool, model: str) -> None:
-    """Raise SubjectError where ``scores`` (N, C) cannot be logits of units, or of a head with one logit.
+    """Raise SubjectError where ``scores`` (N, C) are not logits.
 
-    A sigmoid of what a sigmoid made is above one half, so that every label would count as found, and no label could be
-    lost. Logits of absent labels lie below zero; that none does, and none is above one, in many images, is no chance.
-    Scores that are all small are left alone: of probabilities that are worth explaining some are above one half.
+    Of one label an image: none is negative and each row has the sum 1. Then a change of log-odds would be one of
+    something else, and a sure model would have no gradients.
+
+    Of units, or of a head with one logit: a sigmoid of what a sigmoid made is above one half, so that every label would
+    count as found, and no label could be lost. Logits of absent labels lie below zero; that none does, and none is above
+    one, in many images, is no chance. Scores that are all small are left alone: of probabilities that are worth
+    explaining some are above one half.
     """
     if cases.others is not None and binary:
         raise SubjectError(
             f"model '{model}' has one logit, whose two classes exclude each other, but images of {cases.source} have"
             " several labels; give each image one label, 0 or 1."
         )
+    if cases.others is None and not binary and scores.shape[1] > 1 and len(scores):
+        sums = scores.double().sum(1)
+        if float(scores.min()) >= 0.0 and float((sums - 1.0).abs().max()) <= ROUNDED_SUM:
+            raise SubjectError(
+                f"the scores of model '{model}' are probabilities: none is negative and those of each image have the"
+                " sum 1; give the logits (the model without its last softmax), or the logarithm of what it returns."
+            )
     if cases.others is None and not (binary and 0 in cases.labels):
         return
     logits = scores[:, 1:] if binary else scores

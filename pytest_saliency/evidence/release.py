@@ -2,8 +2,8 @@
 
 It looks at verdicts alone. A contract may let a check only warn, skip what is inconclusive, or name a known failure;
 that says what pytest does with the test, decided by whoever edits the contract. Releasing over an unmet check takes a
-waiver: a reason, a bound, an end, and two people. A run without any check releases nothing,
-nor do some shards of a session.
+waiver: a reason, a bound, an end, and two people. A run without any check releases nothing, nor does one that is not
+whole: shards of a session, a run that stopped early or could not read a contract, runs of several commits.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def release(document: Document) -> dict[str, Any]:
             unwaived.append(entry)
     if not records:
         return {"decision": NO_RELEASE, "waived": [], "unwaived": [], "why": "No check ran, so that nothing was shown."}
-    absent = absent_shards(document)
-    if absent:
-        decision, why = NO_RELEASE, absent
+    lacking = not_whole(document)
+    if lacking:
+        decision, why = NO_RELEASE, lacking
     elif unwaived:
         decision, why = NO_RELEASE, f"{_checks(len(unwaived))} not PASS and not excused by a waiver."
     elif waived:
@@ -77,15 +77,21 @@ def summary_lines(document: Document) -> list[str]:
     return [*lines, f"release decision: {made['decision']}. {made['why']}"]
 
 
-def absent_shards(document: Document) -> str | None:
-    """Return a sentence where the document is of some shards of a session only, which records alone need not show."""
+def not_whole(document: Document) -> str | None:
+    """Return why the document is not that of one whole run, which its records alone need not show; None if it is."""
+    from pytest_saliency.report.merge_runs import commits_of
     from pytest_saliency.report.merge_shards import missing_shards
+    from pytest_saliency.report.reached import unreached
 
     run = document.get("run") or {}
+    parts = run.get("merged") or [run]
     shard = run.get("shard") or {}
     if shard.get("count", 1) > 1:
         return f"This is shard {shard['index']} of {shard['count']} alone, not the whole run; merge all of them."
-    return " ".join(missing_shards(run.get("merged") or ())) or None
+    said = [*missing_shards(run.get("merged") or ()), *unreached(parts)]
+    if len(commits_of(parts)) > 1:
+        said.append("The merged runs tested different commits, and one release is of one commit.")
+    return " ".join(said) or None
 
 
 def _rank(state: str) -> tuple[bool, str]:

@@ -63,8 +63,8 @@ def _first(report: Report) -> str:
         count = len(report.findings)
         return f"{_called(report)}: {count} finding{'s' if count != 1 else ''} up to level {level}"
     words = "and every check says PASS" if report.passed else "but not every check says PASS"
-    if report.absent is not None:
-        words = "but shards of its session are missing"
+    if report.partial is not None:
+        words = "but it is not of one whole run"
     for what, lines in (("NOT THE SAME", report.unlike), ("NOT REPEATED", report.unrepeated)):
         if lines:
             return f"WHOLE up to level {level}, {words}; {what} at level 3"

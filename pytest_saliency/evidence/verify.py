@@ -67,15 +67,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether there are checks, every one of them says PASS, and no shard of their session is missing."""
-        return bool(self.verdicts) and set(self.verdicts.values()) == {"PASS"} and self.absent is None
+        """Whether there are checks, every one of them says PASS, and the run was a whole one."""
+        return bool(self.verdicts) and set(self.verdicts.values()) == {"PASS"} and self.partial is None
 
     @property
-    def absent(self) -> str | None:
-        """What is said of missing shards; None where none is missing."""
-        from pytest_saliency.evidence.release import absent_shards
+    def partial(self) -> str | None:
+        """Why the document is not that of one whole run; None where it is."""
+        from pytest_saliency.evidence.release import not_whole
 
-        return None if self.document is None or not self.whole else absent_shards(self.document)
+        return None if self.document is None or not self.whole else not_whole(self.document)
 
     @property
     def exit_code(self) -> int:

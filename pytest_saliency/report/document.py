@@ -16,13 +16,13 @@ from pytest_saliency.records.record import without_result
 from pytest_saliency.records.runfile import run_document
 from pytest_saliency.report.families import families_of
 from pytest_saliency.report.paths import option_path, option_text
+from pytest_saliency.report.reached import unreached
 
 if TYPE_CHECKING:
     from pytest_saliency.shards import Sharding
 
 WAIVERS = "saliency-waivers.yaml"
 NAMED = 5  # changed files that a deviation names
-INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 NOT_REACHED = "declared, but not selected or not reached in this run"
 IN_ANOTHER_SHARD = "declared, but not selected here: it belongs to another shard"
 
@@ -35,9 +35,18 @@ def now() -> str:
 
 
 def document_of(
-    records: Sequence[Record], config: pytest.Config, *, started: str, exit_status: int
+    records: Sequence[Record],
+    config: pytest.Config,
+    *,
+    started: str,
+    exit_status: int,
+    stopped: str = "",
+    uncollected: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the document of the run that ends now, and what kept it from being complete."""
+    """Return the document of the run that ends now, and what kept it from being complete.
+
+    ``stopped`` says how it ended before its time ("stopped early: ..."), ``uncollected`` names files.
+    """
     root, problems = config.rootpath, []
     sharding = _sharding(config)
     made = run_document(
@@ -51,6 +60,10 @@ def document_of(
     )
     if sharding is not None:
         made["run"]["shard"] = sharding.told()
+    if stopped:
+        made["run"]["stopped"] = stopped
+    if uncollected:
+        made["run"]["uncollected"] = sorted(set(uncollected))
     for add in (_waivers, _locks, _baselines):
         try:
             add(made, config)
@@ -147,8 +160,7 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
         changed = run["git"].get("changed") or ()
         named = f": {', '.join(changed[:NAMED])}{', ...' if len(changed) > NAMED else ''}" if changed else ""
         found.append(f"The work tree had uncommitted changes at commit {run['git']['commit'][:12]}{named}.")
-    if run["exit_status"] == INTERRUPTED:
-        found.append("The run was interrupted.")
+    found += unreached(run.get("merged") or [run])
     shard = run.get("shard")
     if shard and shard["count"] > 1:
         found.append(f"This run is shard {shard['index']} of {shard['count']}; the checks of the others are not in it.")

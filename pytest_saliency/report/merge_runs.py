@@ -35,8 +35,7 @@ def parts_of(document: Document) -> list[dict[str, Any]]:
     nodes = {str(record.get("node")) for record in document["records"] if record["verdict"] != NOT_RUN}
     keys = ("id", "command", "started", "finished", "exit_status", "platform", "tester", "git", "versions")
     part = {**{key: run.get(key) for key in keys}, "nodes": sorted(nodes)}
-    if run.get("shard") is not None:
-        part["shard"] = run["shard"]
+    part |= {key: run[key] for key in ("shard", "stopped", "uncollected") if run.get(key) is not None}
     return [dict(_checked(part))]
 
 
@@ -138,6 +137,11 @@ def _git(parts: Sequence[Part]) -> dict[str, Any] | None:
         "changed": sorted({path for state in states for path in state.get("changed") or ()}),
         "untracked": None if None in counts else max(counts),
     }
+
+
+def commits_of(parts: Iterable[Part]) -> list[str]:
+    """Return the commits that the runs tested, each once; "none recorded" where a run names none."""
+    return sorted({str((part.get("git") or {}).get("commit") or "none recorded") for part in parts})
 
 
 def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.errors import SaliencyError
-from pytest_saliency.report.merge_runs import name_of
+from pytest_saliency.report.merge_runs import commits_of, name_of
 
 Part = Mapping[str, Any]
 
@@ -21,7 +21,8 @@ def check_shards(parts: Sequence[Part], partial: bool = False) -> None:
     Raises
     ------
     ShardsError
-        Another number of shards, other contracts, other packages, a shard that cannot be, or a missing one.
+        Another number of shards, other contracts, another commit, other packages, a shard that cannot be, or a missing
+        one.
     """
     missing = []
     for session in sessions_of(parts):
@@ -105,6 +106,12 @@ def _refuse_another_session(first: Part, other: Part) -> None:
                 f"the shards saw different contracts: {file} is {_digest(one)} in {name_of(first)} and {_digest(two)}"
                 f" in {name_of(other)}. Run all shards over the same files at one commit."
             )
+    commits = [*commits_of([first]), *commits_of([other])]
+    if commits[0] != commits[1]:
+        raise ShardsError(
+            f"the shards tested different commits: {commits[0]} in {name_of(first)}, {commits[1]} in {name_of(other)}."
+            " Run all shards at one commit."
+        )
     versions = [part.get("versions") or {} for part in (first, other)]
     for package in sorted({name for one in versions for name in one}):
         one, two = (str(found.get(package, "not installed")) for found in versions)

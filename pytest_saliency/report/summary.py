@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -50,10 +50,16 @@ def _held(record: dict[str, Any]) -> str:
     return measured_text(record) + (f"; 80 % power for: {power}" if power else "")
 
 
-class RunReport:
-    """Gathers the records of a run and reports them once at its end."""
+def _stopped(session: pytest.Session) -> str:
+    """Return how the session ended before its time (-x, --maxfail, --stepwise); nothing where it did not."""
+    said = session.shouldfail or session.shouldstop
+    return f"stopped early ({said})" if isinstance(said, str) else "stopped early" if said else ""
 
-    def __init__(self, config: pytest.Config) -> None:
+
+class RunReport:
+    """Gathers the records of a run and reports them once at its end; ``uncollected`` grows while it runs."""
+
+    def __init__(self, config: pytest.Config, uncollected: Sequence[str] = ()) -> None:
         self._config = config
         self._by_node: dict[str, list[dict[str, Any]]] = {}
         self._started = now()
@@ -61,6 +67,7 @@ class RunReport:
         self._lines: list[str] = []
         self._problems: list[str] = []
         self._seconds: Mapping[str, float] = {}
+        self._uncollected = uncollected
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -90,7 +97,14 @@ class RunReport:
         from pytest_saliency.report.document import document_of
         from pytest_saliency.report.outputs import write_outputs
 
-        document, problems = document_of(self.records, self._config, started=self._started, exit_status=exit_status)
+        document, problems = document_of(
+            self.records,
+            self._config,
+            started=self._started,
+            exit_status=exit_status,
+            stopped=_stopped(session),
+            uncollected=self._uncollected,
+        )
         self._document = document
         written = write_outputs(document, self._config)
         self._lines, self._seconds = written.lines, written.seconds

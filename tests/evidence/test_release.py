@@ -34,6 +34,48 @@ def test_all_pass_is_a_release_and_an_empty_run_is_none() -> None:
     assert release(document())["decision"] == "no release"
 
 
+def _part(index: int, **said: Any) -> dict[str, Any]:
+    return {"id": f"{index}" * 32, "nodes": [], "exit_status": 0, "git": {"commit": "a" * 40}, **said}
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        ({"exit_status": 2}, "The run was interrupted: what it had not reached yet is not in it."),
+        (
+            {"exit_status": 3},
+            "The run ended in an internal error of pytest: what it had not reached yet is not in it.",
+        ),
+        (
+            {"uncollected": [f"{n}.saliency.yaml" for n in "abcdefg"]},
+            "The run could not collect a.saliency.yaml, b.saliency.yaml, c.saliency.yaml, d.saliency.yaml,"
+            " e.saliency.yaml and 2 more: what they hold did not run.",
+        ),
+        (
+            {"merged": [_part(1), _part(2, exit_status=2)]},
+            "Run 22222222 was interrupted: what it had not reached yet is not in it.",
+        ),
+        (
+            {"merged": [_part(1), _part(2, git={"commit": "b" * 40})]},
+            "The merged runs tested different commits, and one release is of one commit.",
+        ),
+        (
+            {"merged": [_part(1), _part(2, git=None)]},
+            "The merged runs tested different commits, and one release is of one commit.",
+        ),
+    ],
+)
+def test_a_run_that_is_not_whole_releases_nothing(run: dict[str, Any], why: str) -> None:
+    made = release({**document(record("PASS")), "run": run})
+    assert (made["decision"], made["why"]) == ("no release", why)
+
+
+def test_runs_of_one_commit_release() -> None:
+    parts = {"merged": [_part(1), _part(2, exit_status=1)]}  # another test failed in the second
+    assert release({**document(record("PASS")), "run": parts})["decision"] == "release"
+    assert release({**document(record("PASS")), "run": {"exit_status": 5}})["decision"] == "release"
+
+
 @pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN"])
 def test_anything_but_pass_is_no_release(verdict: str) -> None:
     made = release(document(record("PASS"), named("other", verdict)))

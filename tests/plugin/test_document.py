@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_saliency.evidence.release import release
+
 from .texts import DRIFT, SENSITIVE, Write
 
 
@@ -42,6 +44,34 @@ def test_a_run_stopped_at_its_first_failure_tells_what_it_did_not_reach(
 ) -> None:
     write(DRIFT, SENSITIVE)
     assert verdicts(ran(pytester, "-x")) == {"kept": "FAIL", "sensitive": "NOT_RUN"}
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+def test_a_contract_that_cannot_be_read_is_no_release(pytester: pytest.Pytester, write: Write, workers: str) -> None:
+    """Every record says PASS, and nothing else shows that there is another contract."""
+    write(SENSITIVE)
+    pytester.makefile(".saliency.yaml", broken="saliency: 1\nchecks: 3\n")
+    args = ("--saliency-json=run.json", "--continue-on-collection-errors", workers)
+    (pytester.runpytest_subprocess if workers == "-n1" else pytester.runpytest_inprocess)(*args)
+    document = json.loads((pytester.path / "run.json").read_text(encoding="utf-8"))
+    assert verdicts(document) == {"sensitive": "PASS"}
+    assert document["run"]["uncollected"] == ["broken.saliency.yaml"]
+    made = release(document)
+    assert made["decision"] == "no release"
+    assert made["why"] == "The run could not collect broken.saliency.yaml: what it holds did not run."
+    assert made["why"] in document["deviations"]
+
+
+def test_a_run_that_another_test_stopped_is_no_release(pytester: pytest.Pytester, write: Write) -> None:
+    """One contract passes, then a test of something else fails, and the second contract is never reached."""
+    write(SENSITIVE).rename(pytester.path / "a.saliency.yaml")
+    write(DRIFT).rename(pytester.path / "c.saliency.yaml")
+    pytester.makepyfile(test_b="def test_something_else():\n    assert False\n")
+    document = ran(pytester, "-x", "a.saliency.yaml", "test_b.py", "c.saliency.yaml")
+    assert verdicts(document) == {"sensitive": "PASS"}
+    made = release(document)
+    assert made["decision"] == "no release"
+    assert made["why"] == "The run stopped early (stopping after 1 failures): what it had not reached yet is not in it."
 
 
 def test_who_ran_it_and_from_which_commit(pytester: pytest.Pytester, write: Write) -> None:

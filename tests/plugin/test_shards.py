@@ -179,7 +179,7 @@ def test_a_shard_is_never_the_whole_run(repository: Path, pytester: pytest.Pytes
     (bundle,) = bundles.iterdir()
     told = CliRunner().invoke(main, ["verify", str(bundle)])
     assert told.exit_code == 3, told.output
-    assert "WHOLE up to level 1, but shards of its session are missing" in told.output
+    assert "WHOLE up to level 1, but it is not of one whole run" in told.output
     assert merge(*(repository / f"s{n}.json" for n in (1, 2)), "-o", repository / "merged.json").exit_code == 0
     assert release(run_of(repository / "merged.json"))["decision"] == "release"
 

@@ -50,6 +50,11 @@ def test_whole_sessions_are_taken() -> None:
             [part(1, 2, versions={"torch": "2.6"}), part(2, 2, versions={"torch": "2.7"})],
             "used different versions of torch: 2.6 in run 12121212 .*, 2.7 in run 22222222",
         ),
+        (
+            [part(1, 2, git={"commit": "a" * 40}), part(2, 2, git={"commit": "b" * 40})],
+            r"the shards tested different commits: a{40} in run 12121212 .*, b{40} in run 22222222 .* at one commit\.",
+        ),
+        ([part(1, 2, git=None), part(2, 2, git={"commit": "b" * 40})], "different commits: none recorded in run"),
         ([part(1, 2, versions={"numpy": "2"}), part(2, 2)], "versions of numpy: 2 in run .*, not installed in run"),
         ([{**part(1, 2), "shard": {"index": 3, "count": 2, "contracts": {}}}], "is not what a run writes"),
         ([{**part(1, 2), "shard": ["1/2"]}], "is not what a run writes"),

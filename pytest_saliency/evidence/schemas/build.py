@@ -87,9 +87,11 @@ def _run() -> Schema:
             "root": {"type": "null"},
             "merged": every({"type": "object", "required": ["id", "nodes"]}, minItems=1),
             "shard": shard,
+            "stopped": TEXT,
+            "uncollected": every(TEXT, minItems=1),
             "selftest": every(item, minItems=1),
         },
-        optional=("root", "merged", "selftest", "shard"),
+        optional=("root", "merged", "selftest", "shard", "stopped", "uncollected"),
     )
 
 
