@@ -129,8 +129,8 @@ def refuse_probabilities(cases: Cases, scores: Tensor, binary: bool, model: str)
     something else, and a sure model would have no gradients.
 
     Of units, or of a head with one logit: a sigmoid of what a sigmoid made is above one half, so that every label would
-    count as found, and no label could be lost. Logits of absent labels lie below zero; that none does, and none is above
-    one, in many images, is no chance. Scores that are all small are left alone: of probabilities that are worth
+    count as found, and no label could be lost. Logits of absent labels lie below zero; that none does, and none is
+    above one, in many images, is no chance. Scores that are all small are left alone: of probabilities that are worth
     explaining some are above one half.
     """
     if cases.others is not None and binary:
