@@ -29,6 +29,7 @@ from case_paper import cifar, published, sampling, tables, textures, weights  # 
 from case_paper.grid import decimal, grid, p_text  # noqa: E402
 from case_paper.records import Drop, found, paired_t  # noqa: E402
 
+LAYERS = {f"channels-{name}" for name in ("conv2", "norm5", "convnext", "resnet", "vgg")}
 METHODS = ["ablationcam", "case", "gradcam", "gradcam++", "layercam", "scorecam"]
 
 
@@ -416,7 +417,7 @@ def test_the_small_contract_has_the_checks_of_the_large_ones(contracts: dict[str
     small, large = asked("small"), asked("imagenet") | asked("cifar100")
     for check in set(small) - {"channels"}:
         assert small[check] == large[check], check
-    assert set(large) - set(small) == {"seeds-ours", "channels-conv2", "channels-norm5", "channels-others"}
+    assert set(large) - set(small) == {"seeds-ours", *LAYERS}
 
 
 def test_the_layers_are_the_last_convolutions_and_the_last_normalisation(contracts: dict[str, Contract]) -> None:

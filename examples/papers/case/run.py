@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from case_paper.sampling import DataError, listed, write_halves
+from case_paper.sampling import WORDNET, DataError, listed, write_halves
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -31,10 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contracts = [name for name in ("small", "imagenet", "cifar100") if getattr(options, name)]
         for name in contracts:
             PREPARED[name](options)
-    except DataError as error:
+        codes = [check(name, options.pytest) for name in contracts]
+    except (DataError, OSError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
-    codes = [check(name, options.pytest) for name in contracts]
+    except KeyboardInterrupt:
+        print("run.py: interrupted; the same command goes on where this one was", file=sys.stderr)
+        return 130
     return next((code for code in codes if code), 0)
 
 
@@ -44,8 +47,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cifar100", type=Path, metavar="FOLDER", help="the folder that holds cifar-100-python")
     parser.add_argument("--small", action="store_true", help="two small networks on generated pictures; about a minute")
     parser.add_argument("--download", action="store_true", help="fetch weights, and CIFAR-100, that are not there")
-    parser.add_argument("--epochs", type=int, default=20, help="of fine-tuning on CIFAR-100 (default 20)")
-    parser.add_argument("--batch", type=int, default=32, help="of fine-tuning on CIFAR-100 (default 32)")
+    parser.add_argument("--epochs", type=_positive, default=20, help="of fine-tuning on CIFAR-100 (default 20)")
+    parser.add_argument("--batch", type=_positive, default=32, help="of fine-tuning on CIFAR-100 (default 32)")
     parser.add_argument(
         "--device", default=None, help="where networks are fine-tuned: cuda where there is one, else cpu"
     )
@@ -56,6 +59,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number
+
+
 def prepare_small(options: argparse.Namespace) -> None:
     from case_paper.small import prepare
 
@@ -64,7 +74,7 @@ def prepare_small(options: argparse.Namespace) -> None:
 
 
 def prepare_imagenet(options: argparse.Namespace) -> None:
-    rows = listed(options.imagenet, IMAGENET_CLASSES)
+    rows = listed(options.imagenet, IMAGENET_CLASSES, WORDNET)
 
     from case_paper.weights import SHIPPED, fetched
 
@@ -80,6 +90,10 @@ def prepare_cifar100(options: argparse.Namespace) -> None:
     from case_paper.weights import tuned_on_cifar
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise DataError(f"--device {device} cannot be used ({str(error).splitlines()[0]})") from error
     folder = HERE / "data" / "cifar100"
     write_imagefolder(read(options.cifar100, train=False, download=options.download), folder)
     tested, held_out = write_halves(listed(folder, 100), folder)

@@ -56,12 +56,17 @@ def read(folder: Path, *, train: bool, download: bool = False) -> Any:
 
 
 def write_imagefolder(dataset: Any, root: Path) -> None:
-    """Write one PNG an image to ``root/val/<class>/<number>.png``; what an earlier run wrote is left as it is."""
+    """Write one PNG an image to ``root/val/<class>/<number>.png``; what an earlier run wrote is left as it is.
+
+    A file is there whole or not at all, also where a run is cut off.
+    """
     for number, (pixels, label) in enumerate(zip(dataset.data, dataset.targets, strict=True)):
         path = root / "val" / f"{label:02d}-{dataset.classes[label]}" / f"{number:05d}.png"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            beside = path.with_suffix(".part")
+            Image.fromarray(pixels).save(beside, format="PNG")
+            beside.replace(path)
 
 
 def varied(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:

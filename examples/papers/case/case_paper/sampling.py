@@ -10,11 +10,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 EXTENSIONS = (".jpeg", ".jpg", ".png")
+WORDNET = re.compile(r"n\d{8}")
+"""How the class folders of ImageNet are named; in this order stand the outputs of torchvision's networks."""
 TESTED, HELD_OUT = "tested.csv", "held-out.csv"
 
 
@@ -31,13 +34,16 @@ class Row:
     label: int
 
 
-def listed(folder: Path, classes: int | None = None) -> list[Row]:
+def listed(folder: Path, classes: int | None = None, named: re.Pattern[str] | None = None) -> list[Row]:
     """Return the images of ``folder/<class>/<image>``, or of its ``val``; classes are the folders in sorted order.
+
+    Folders whose names are all numbers are in the order of the numbers. Hidden files are no images.
 
     Raises
     ------
     DataError
-        No such folder, no class folders, another number of them than ``classes``, or one without images.
+        No such folder, no class folders, another number of them than ``classes``, one without images, or names that are
+        neither ``named`` so nor the numbers from 0 on, whose order would be another than that of the model's outputs.
     """
     root = folder / "val" if (folder / "val").is_dir() else folder
     if not root.is_dir():
@@ -49,9 +55,21 @@ def listed(folder: Path, classes: int | None = None) -> list[Row]:
             f"{root} has {len(names)} class folders, and {wanted} are needed: <folder>/val/<class>/<image>, one folder"
             " a class, in the order of the model's outputs."
         )
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
+    numbered = [name.lstrip("0") or "0" for name in names] == [str(number) for number in range(len(names))]
+    if named is not None and not numbered and not all(named.fullmatch(name) for name in names):
+        raise DataError(
+            f"the class folders of {root} (for one, '{names[0]}') are not named as ImageNet's are, n01440764 and so on,"
+            " nor by the number of the class, so nothing says which of the model's outputs each of them is."
+        )
     rows = []
     for label, name in enumerate(names):
-        files = sorted(path for path in (root / name).iterdir() if path.suffix.lower() in EXTENSIONS)
+        files = sorted(
+            path
+            for path in (root / name).iterdir()
+            if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+        )
         if not files:
             raise DataError(f"{root / name} holds no image ({', '.join(EXTENSIONS)}).")
         rows += [Row(path.absolute(), f"{name}/{path.name}", label) for path in files]
@@ -85,8 +103,21 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_halves(rows: Sequence[Row], folder: Path) -> tuple[int, int]:
-    """Write both files into ``folder``, and return how many images each lists."""
+    """Write both files into ``folder``, and return how many images each lists.
+
+    Raises
+    ------
+    DataError
+        A class has one image only, so that none of it is held out.
+    """
     tested, held_out = halves(rows)
+    alone = {row.label: row for row in tested}.keys() - {row.label for row in held_out}
+    if alone:
+        only = next(row for row in tested if row.label in alone)
+        raise DataError(
+            f"{len(alone)} of the classes have one image only (for one, {only.path}); two are needed, one to be tested"
+            " and one to count confusions on."
+        )
     write_csv(tested, folder / TESTED)
     write_csv(held_out, folder / HELD_OUT)
     return len(tested), len(held_out)
