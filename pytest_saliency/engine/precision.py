@@ -70,6 +70,15 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in HALVES.values() else tensor
 
 
+def outside_autocast(tensor: Tensor) -> torch.autocast:
+    """Return the context in which products of float32 are float32, also where the model runs in half precision.
+
+    Half precision is for the model. A map that is summed up in it has 256 different values, many of them tied, and
+    weights below 6e-8 are 0 in fp16.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Compute float32 products and convolutions in float32 inside; the user's settings are as before afterwards.

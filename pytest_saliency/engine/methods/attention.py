@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pytest_saliency.engine.precision import at_least_float32
+from pytest_saliency.engine.precision import at_least_float32, outside_autocast
 
 Call = Callable[..., Any]
 SOFTMAX: tuple[Call, ...] = (F.softmax, torch.softmax, Tensor.softmax)
@@ -77,7 +77,8 @@ def _dot_product(
     query, key = at_least_float32(query.detach()), at_least_float32(key.detach())
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    with outside_autocast(query):
+        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         scores = scores.masked_fill(~causal, -torch.inf)

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from pytest_saliency.engine.precision import outside_autocast
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -73,4 +75,5 @@ class GradientMethod:
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
     """Return ``sum_k w[n, k] A[n, k, p]``, (N, P)."""
-    return (weights.unsqueeze(1) @ activations).squeeze(1)
+    with outside_autocast(activations):
+        return (weights.unsqueeze(1) @ activations).squeeze(1)

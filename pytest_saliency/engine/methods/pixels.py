@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pytest_saliency.decide.randomness import Stream, seed_from
 from pytest_saliency.engine.methods.perturbation import Site
-from pytest_saliency.engine.precision import at_least_float32
+from pytest_saliency.engine.precision import at_least_float32, outside_autocast
 from pytest_saliency.errors import MethodError
 from pytest_saliency.measure.fills.blur import BLUR
 from pytest_saliency.measure.fills.constant import MEAN, ZERO
@@ -73,7 +73,8 @@ def summed(values: Tensor, grid: Sequence[int]) -> Tensor:
         side = values.shape[axis]
         if side != cells:
             shares = overlaps(side, cells).to(values.device, values.dtype)
-            values = (values.movedim(axis, -1) @ shares).movedim(-1, axis)
+            with outside_autocast(values):
+                values = (values.movedim(axis, -1) @ shares).movedim(-1, axis)
     return values
 
 

@@ -28,6 +28,7 @@ from pytest_saliency.engine.methods.inputs import scored
 from pytest_saliency.engine.methods.names import MethodName
 from pytest_saliency.engine.methods.perturbation import PerturbationMethod, Perturbed, Site, TargetsOf
 from pytest_saliency.engine.methods.pixels import model_inputs
+from pytest_saliency.engine.precision import outside_autocast
 from pytest_saliency.errors import MethodError
 
 SOURCE = "arXiv 2005.00928, eq. 1"
@@ -66,7 +67,8 @@ class Rolling:
         if self.refused:
             return
         layer = layer_of(weights, self.heads)
-        self.product = layer if self.product is None else layer @ self.product
+        with outside_autocast(layer):
+            self.product = layer if self.product is None else layer @ self.product
         self.layers += 1
 
 
