@@ -128,6 +128,7 @@ def run(explained: Mapping[str, Explained], parameters: AvoidsParameters, check:
     rows = kept.indices
     watch = common.clock()
     region: Callable[[int], Tensor]
+    of_label = ", the mask of the label" if parameters.region == "masks" and one.cases.label_masks else ""
     if isinstance(parameters.region, Border | Box):
         weights = weights_of(parameters.region, one.input_size)[0]
         region = lambda i: weights  # noqa: E731
@@ -176,7 +177,7 @@ def run(explained: Mapping[str, Explained], parameters: AvoidsParameters, check:
             (maps,),
             ("map",),
             caption,
-            f"{check}: {made.verdict}, {maps.method}; outlined: the region to avoid",
+            f"{check}: {made.verdict}, {maps.method}; outlined: the region to avoid{of_label}",
             outline=lambda i: np.asarray(region(int(rows[i])).numpy() >= 0.5),
         ),
         watch.seconds,

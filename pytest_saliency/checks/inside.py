@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_saliency.engine.label_masks import unmasked_labels
 from pytest_saliency.engine.masks import NEEDED
 from pytest_saliency.errors import CasesError
 
@@ -27,9 +28,19 @@ COUNTED = ("min_hits",)
 
 
 def need_masks(cases: Cases, kind: str) -> None:
-    """Raise CasesError where the cases have no masks."""
+    """Raise CasesError where the cases have no masks, or those of some labels have none."""
     if cases.masks is None:
         raise CasesError(f"{kind} needs masks, but the cases of {cases.source} have none. {NEEDED}")
+    for label in unmasked_labels(cases):
+        raise CasesError(
+            f"{kind} needs masks, but the label '{label}' of {cases.source} has none: 'masks' names other labels only."
+            " Add it there, or give this check cases of its own whose 'pairs' leave that label out."
+        )
+
+
+def outlined(cases: Cases) -> str:
+    """Return what a line around the mask of a picture stands for."""
+    return "the mask of the label" if cases.label_masks else "the mask"
 
 
 def measured(

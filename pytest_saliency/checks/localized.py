@@ -105,7 +105,7 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
             (maps,),
             ("map",),
             caption,
-            f"{check}: {made.verdict}, {maps.method}; outlined: the mask",
+            f"{check}: {made.verdict}, {maps.method}; outlined: {inside.outlined(one.cases)}",
             outline=lambda i: one.mask(int(rows[i])).numpy(),
         ),
         watch.seconds,

@@ -122,10 +122,13 @@ class Sample(Spec):
 
 
 class Columns(Spec):
-    """The column names of a CSV file of cases."""
+    """The column names of a table of cases."""
 
     image: Text = Field(default="image", description="path of the image, relative to the CSV file")
-    label: Text = Field(default="label", description="class name or class index")
+    label: Text = Field(
+        default="label",
+        description="class name or class index; of 'huggingface' also a list of them, where images have several labels",
+    )
     labels: Annotated[tuple[Text, ...], Field(min_length=2), AfterValidator(unique)] | None = Field(
         default=None,
         description="instead of 'label', where images have several: one column a label, with 1 where it is present and"
@@ -137,6 +140,16 @@ class Columns(Spec):
     mask: Text | None = Field(
         default=None, description="path of the image's mask, relative to the CSV file; only where this names the column"
     )
+    masks: Annotated[dict[str | int, Text], Field(min_length=1)] | None = Field(
+        default=None,
+        description="instead of 'mask', where images have several labels: each label with the column of its mask",
+    )
+
+    @model_validator(mode="after")
+    def _one_sort_of_masks(self) -> Self:
+        if self.mask is not None and self.masks is not None:
+            raise says("has both 'mask' and 'masks'; there is one mask an image, or one a label")
+        return self
 
 
 class Dicom(Spec):
@@ -182,7 +195,7 @@ class CasesSpec(Spec):
     npz: LocalPath | None = Field(
         default=None,
         description="NumPy file with images (N, C, H, W) in [0, 1], labels (N,) or (N, L) of 0 and 1 and, if wanted,"
-        " ids (N,) and masks (N, H, W) of 0 and 1",
+        " ids (N,) and masks (N, H, W) of 0 and 1, or with several labels one a label, (N, L, H, W)",
     )
     csv: LocalPath | None = Field(default=None, description="CSV file with one image a row")
     huggingface: LocalPath | None = Field(
@@ -228,10 +241,10 @@ class CasesSpec(Spec):
         " without it",
     )
     separator: Text | None = Field(
-        default=None, description="what stands between the labels in one cell of 'csv', such as |"
+        default=None, description="what stands between the labels in one cell of 'csv' or 'huggingface', such as |"
     )
     no_label: Text | None = Field(
-        default=None, description="with 'separator': the word in a cell that says that there is no label"
+        default=None, description="with 'separator', or lists of 'huggingface': the word for having no label"
     )
     uncertain: Literal["absent", "present", "skip"] | None = Field(
         default=None, description="how a label of -1 counts; skip: no unit with it"
@@ -262,13 +275,13 @@ class CasesSpec(Spec):
     @model_validator(mode="after")
     def _label_sets(self) -> Self:
         for key in ("pairs", "threshold", "uncertain", "blank"):
-            _only_with(self, key, ("csv", "npz"))
+            _only_with(self, key, ("csv", "npz", "huggingface"))
         for key in ("separator", "no_label"):
-            _only_with(self, key, ("csv",))
+            _only_with(self, key, ("csv", "huggingface"))
         columns = self.columns.labels if self.columns else None
         if self.separator is not None and self.classes is None:
             raise says("has 'separator' but no 'classes': list the labels in the order of the model's outputs")
-        if self.no_label is not None and self.separator is None:
+        if self.no_label is not None and self.separator is None and (self.csv is not None or columns is not None):
             raise says("has 'no_label' but no 'separator'; they belong together")
         if columns is not None and self.separator is not None:
             raise says("has both 'separator' and 'columns.labels'; labels are in one cell or in a column each")
@@ -280,6 +293,16 @@ class CasesSpec(Spec):
                 " 'columns: {labels: [...]}'"
             )
         known = self.classes or columns
+        masks = (self.columns and self.columns.masks) or {}
+        if masks and self.csv is not None and columns is None and self.separator is None:
+            raise says(
+                "has 'columns.masks', one mask a label, but one label a row; one mask an image is 'columns.mask'"
+            )
+        for name in masks:
+            if isinstance(name, str) and known is not None and name not in known:
+                raise says(
+                    f"'columns.masks' names '{shown(name)}', which is not one of the labels ({', '.join(known)})"
+                )
         for word, other in (self.pairs or {}).items():
             if word == other:
                 raise says(f"'pairs' holds '{shown(word)}' against itself")

@@ -23,6 +23,7 @@ from pytest_saliency.engine.images import (
     files_below,
     image_file,
 )
+from pytest_saliency.engine.label_masks import are_by_label, listed_masks, with_label_arrays, with_label_masks
 from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
 from pytest_saliency.engine.multi_label import (
     Blank,
@@ -33,6 +34,7 @@ from pytest_saliency.engine.multi_label import (
     image_rows,
     is_label_sets,
     with_units,
+    without_units,
 )
 from pytest_saliency.engine.reading import FileReading
 from pytest_saliency.errors import CasesError
@@ -46,8 +48,9 @@ class Cases:
     differ: the subject resizes. Images that come from files are read when they are needed.
 
     Where images have several labels, a row is a unit: one label that is present in an image, and in ``others`` the one
-    that it is held against (``engine.multi_label``). ``present`` are then all labels of the row's image, and
-    ``thresholds`` the probability above which the row's label counts as found, one half without it.
+    that it is held against (``engine.multi_label``). ``present`` are then all labels of the row's image, ``thresholds``
+    the probability above which the row's label counts as found, one half without it, and ``label_masks`` says that
+    ``masks`` are those of the rows' labels and not of their images.
     """
 
     ids: tuple[str, ...]
@@ -61,6 +64,7 @@ class Cases:
     others: tuple[int, ...] | None = None
     present: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
     thresholds: tuple[float, ...] | None = field(default=None, repr=False)
+    label_masks: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -119,7 +123,8 @@ class Cases:
         Labels (N, L) of 0 and 1 make units, one for each present label that ``pairs`` names, by name or index, with the
         label it is held against; with empty ``pairs`` they serve as held-out cases of a contrast only. ``threshold``:
         the probability above which a label counts as found, one number or one a label. ``uncertain`` and ``blank`` say
-        how cells of -1 and NaN count.
+        how cells of -1 and NaN count. ``masks`` may then be one a label: (N, L, *S), or a mapping from labels to (N,
+        *S), with None where an image has none of it; a unit has the mask of its own label.
 
         Raises
         ------
@@ -140,6 +145,7 @@ class Cases:
             as_pixels(image, name)
         sizes = [tuple(image.shape[1:]) for image in batch]
         sets = is_label_sets(labels)
+        by_label = masks is not None and are_by_label(masks, sizes[0] if sets and sizes else None)
         made = cls(
             ids=names,
             labels=(0,) * len(names) if sets else _labels(labels, names, source),
@@ -147,12 +153,13 @@ class Cases:
             images=tuple(ArrayImage(image.detach().clone()) for image in batch),
             groups=_texts(groups),
             clusters=_texts(clusters),
-            masks=None if masks is None else array_masks(masks, names, sizes, source),
+            masks=None if masks is None or by_label else array_masks(masks, names, sizes, source),
             class_names=_texts(class_names),
             source=source,
         )
         how = LabelReading(pairs, threshold, uncertain, blank)
-        return with_units(made, labels, how) if sets else _without_pairs(made, how)
+        units = with_units(made, labels, how) if sets else without_units(made, how)
+        return units if not by_label else with_label_arrays(units, made, masks, sizes, _width(labels, sets))
 
     @classmethod
     def from_files(
@@ -165,7 +172,7 @@ class Cases:
         class_names: Iterable[str] | None = None,
         root: str | Path | None = None,
         source: str | None = None,
-        masks: Sequence[str | Path] | None = None,
+        masks: Sequence[str | Path] | Mapping[Label, Sequence[str | Path | None]] | None = None,
         pairs: Mapping[Label, Label] | None = None,
         threshold: Threshold = 0.5,
         uncertain: Uncertain | None = None,
@@ -175,25 +182,31 @@ class Cases:
         """Make cases from image files; paths are relative to ``root``, and the default ids are those paths.
 
         ``masks``: for each image the file of its mask, of the image's size; what is not black is inside. Labels (N, L)
-        and what belongs to them are as in :meth:`from_arrays`. ``read_as``: which value is white, whether files are
+        and what belongs to them are as in :meth:`from_arrays`, and masks may then be a mapping from labels to such
+        files, None where an image has none of it. ``read_as``: which value is white, whether files are
         volumes, and the window of DICOM files.
         """
         base = Path(root) if root is not None else Path()
         names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
         where = source or (str(root) if root is not None else "files")
         sets = is_label_sets(labels)
+        by_label = {
+            word: [None if path is None else FileMask(base / path) for path in listed_masks(column, word, where)]
+            for word, column in (masks.items() if isinstance(masks, Mapping) else ())
+        }
         made = cls(
             ids=names,
             labels=(0,) * len(names) if sets else _labels(labels, names, where),
             images=tuple(image_file(base / path, read_as) for path in paths),
             groups=_texts(groups),
             clusters=_texts(clusters),
-            masks=None if masks is None else tuple(FileMask(base / path) for path in masks),
+            masks=None if masks is None or isinstance(masks, Mapping) else tuple(FileMask(base / one) for one in masks),
             class_names=_texts(class_names),
             source=where,
         )
         how = LabelReading(pairs, threshold, uncertain, blank)
-        return with_units(made, labels, how) if sets else _without_pairs(made, how)
+        units = with_units(made, labels, how) if sets else without_units(made, how)
+        return units if not by_label else with_label_masks(units, made, by_label, _width(labels, sets))
 
     @classmethod
     def from_imagefolder(
@@ -375,16 +388,6 @@ class Cases:
         return ("unit", other, " ".join(map(str, present)), float(cut).hex())
 
 
-def _without_pairs(cases: Cases, how: LabelReading) -> Cases:
-    """Return ``cases``, which have one label each, unless something was said that belongs to label sets."""
-    if how.pairs or replace(how, pairs=None) != LabelReading():
-        raise CasesError(
-            f"pairs, threshold, uncertain and blank belong to labels (N, L) of 0 and 1, but {cases.source} has one"
-            " label an image; leave them out, or give a column a label."
-        )
-    return cases
-
-
 def _labels(values: Any, ids: tuple[str, ...], source: str) -> tuple[int, ...]:
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim != 1:
@@ -399,6 +402,11 @@ def _labels(values: Any, ids: tuple[str, ...], source: str) -> tuple[int, ...]:
             f" {example!r}; give the index of each class, and its name in class_names."
         )
     return tuple(int(value) for value in array)
+
+
+def _width(labels: Any, sets: bool) -> int:
+    """Return how many labels the rows of ``labels`` are about."""
+    return int(np.shape(labels)[1]) if sets else 0
 
 
 def _texts(values: Iterable[object] | None) -> tuple[str, ...] | None:

@@ -116,6 +116,16 @@ def with_units(base: Cases, labels: Any, reading: LabelReading) -> Cases:
     )
 
 
+def without_units(cases: Cases, reading: LabelReading) -> Cases:
+    """Return ``cases``, which have one label each, unless something was said that belongs to label sets."""
+    if reading.pairs or replace(reading, pairs=None) != LabelReading():
+        raise CasesError(
+            f"pairs, threshold, uncertain and blank belong to labels (N, L) of 0 and 1, but {cases.source} has one"
+            " label an image; leave them out, or give a column a label."
+        )
+    return cases
+
+
 def refuse_unpaired(cases: Cases) -> None:
     """Raise CasesError for label sets without pairs, which say nothing that could be explained."""
     if cases.present is not None and cases.others is None:
@@ -182,7 +192,7 @@ def margins(cases: Cases, scores: Tensor, labels: Tensor, rows: Sequence[int] | 
 
 
 def describe(cases: Cases) -> dict[str, Any]:
-    """Return what a record says of units: images, pairs by name, thresholds that are not one half; {} for others."""
+    """Return what a record says of units: images, pairs by name, thresholds, masks of labels; {} for others."""
     if cases.others is None:
         return {}
     name = cases.class_name
@@ -192,6 +202,7 @@ def describe(cases: Cases) -> dict[str, Any]:
             "images": len(image_rows(cases)),
             "pairs": {name(cases.labels[i]): name(cases.others[i]) for i in rows},
             "thresholds": {name(cases.labels[i]): _cut(cases, i) for i in rows},
+            **({"masks": "label"} if cases.masks is not None and cases.label_masks else {}),
         }
     }
 

@@ -39,6 +39,7 @@ NAMES = {
     ],
     "all-keys": ["on", "drift"],
     "multi-label": ["sensitive", "column-a-label", "arrays"],
+    "label-masks": ["inside", "lists"],
     "model-sources": ["a"],
     "images": ["a", "b", "c"],
     "methods": [
@@ -170,6 +171,16 @@ def test_model_sources(tmp_path: Path) -> None:
         "'exported': the file 'net.pt2' is not there",
         "'imagefolder': the folder 'data/val' is not there",
     ]
+
+
+def test_masks_of_labels() -> None:
+    inside, lists = expand(good("label-masks"))
+    assert inside.cases.columns is not None
+    assert inside.cases.columns.masks == {"Effusion": "effusion_mask", "Mass": "mass_mask"}
+    assert lists.cases.source == ("huggingface", "sets/chest")
+    assert lists.cases.columns is not None
+    assert lists.cases.columns.masks == {0: "effusion"}
+    assert (lists.cases.no_label, lists.cases.pairs) == ("No Finding", {"Effusion": "Mass"})
 
 
 def test_ids_do_not_depend_on_the_order_of_checks() -> None:

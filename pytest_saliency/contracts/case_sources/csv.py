@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from pytest_saliency.contracts.case_sources.files import as_declared, file_reading
-from pytest_saliency.contracts.case_sources.tables import Table, label_columns
+from pytest_saliency.contracts.case_sources.tables import EMPTY, Table, label_columns, mask_columns
 from pytest_saliency.contracts.label_sets import label_reading, label_sets, lists_labels
 from pytest_saliency.errors import CasesError, first_line
 
@@ -46,14 +46,13 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
         labels, class_names = table.labels(columns.label, spec.classes, every)
     root = path.parent if spec.root is None else place.path(spec.root)
     images = [_local(text, root) for text in table.column(columns.image)]
-    masks = None if columns.mask is None else table.optional(columns.mask)
     made = Cases.from_files(
         images,
         labels,
         ids=table.optional(columns.id) or _names(images, root),
         groups=table.optional(columns.group),
         clusters=table.optional(columns.cluster),
-        masks=None if masks is None else [_local(text, root) for text in masks],
+        masks=_masks(table, columns, root),
         class_names=class_names,
         root=root,
         source=value,
@@ -94,7 +93,8 @@ def read_table(path: Path, columns: Columns, further: Iterable[str] = ()) -> Tab
         raise CasesError(
             f"cases in {path} cannot be read: {first_line(error)}. Check the path and the file."
         ) from error
-    named = {columns.image, *label_columns(columns), columns.id, columns.group, columns.cluster, columns.mask, *further}
+    named = {columns.image, *label_columns(columns), columns.id, columns.group, columns.cluster, *further}
+    named |= set(mask_columns(columns))
     for name in header:
         if name in named and header.count(name) > 1:
             raise CasesError(f"{path} has {header.count(name)} columns '{name}'; name one of them otherwise.")
@@ -110,6 +110,17 @@ def read_table(path: Path, columns: Columns, further: Iterable[str] = ()) -> Tab
         tuple(header),
         tuple((f"{path}:{line}", dict(zip(header, cells, strict=False))) for line, cells in padded),
     )
+
+
+def _masks(table: Table, columns: Columns, root: Path) -> Any:
+    """Return the paths of the masks, one an image, or of each label one an image, where it has one."""
+    if columns.masks is None:
+        cells = None if columns.mask is None else table.optional(columns.mask)
+        return None if cells is None else [_local(text, root) for text in cells]
+    return {
+        label: [None if text in EMPTY else _local(text, root) for text in table.column(name)]
+        for label, name in columns.masks.items()
+    }
 
 
 def _cells(line: str, mark: str) -> list[str]:

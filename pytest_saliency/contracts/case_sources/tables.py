@@ -23,6 +23,11 @@ def label_columns(columns: Columns) -> tuple[str, ...]:
     return columns.labels or (columns.label,)
 
 
+def mask_columns(columns: Columns) -> tuple[str, ...]:
+    """Return the column of the masks, or those of the labels' masks; none where none is named."""
+    return tuple((columns.masks or {}).values()) or (() if columns.mask is None else (columns.mask,))
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows with the place where each stands ("cases.csv:3"); ``name`` is that of the whole."""
@@ -57,7 +62,7 @@ class Table:
     def require(self, columns: Columns) -> None:
         """Raise CasesError unless there are rows, and the columns that are needed or that the contract names."""
         declared = [getattr(columns, key) for key in OPTIONAL if key in columns.model_fields_set]
-        for column in (columns.image, *label_columns(columns), *declared):
+        for column in (columns.image, *label_columns(columns), *declared, *(columns.masks or {}).values()):
             if column not in self.header:
                 close = difflib.get_close_matches(column, self.header, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else "."

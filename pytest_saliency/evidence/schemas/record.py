@@ -65,7 +65,10 @@ def definitions(tables: bool = True) -> dict[str, Schema]:
                 "class_names": table(TEXT),
                 "kept": COUNT,
                 "dropped": table(COUNT),
-                "units": closed({"images": COUNT, "pairs": table(TEXT), "thresholds": table(SHARE)}),
+                "units": closed(
+                    {"images": COUNT, "pairs": table(TEXT), "thresholds": table(SHARE), "masks": one_of("label")},
+                    optional=("masks",),
+                ),
             },
             optional=("class_names", "units"),
         ),

@@ -47,7 +47,10 @@ def _units(units: Mapping[str, Any]) -> str | None:
         return None
     cuts = units["thresholds"]
     pairs = [f"{label} against {other} (found above {cuts[label]:g})" for label, other in units["pairs"].items()]
-    return f"labels that are present in {units['images']} images, each held against another one: {', '.join(pairs)}"
+    masks = "; each label has masks of its own" if units.get("masks") == "label" else ""
+    return (
+        f"labels that are present in {units['images']} images, each held against another one: {', '.join(pairs)}{masks}"
+    )
 
 
 def _keep(criterion: Mapping[str, Any]) -> str:
