@@ -1,4 +1,4 @@
-"""Rows of a table that list several labels each: in one cell with a separator, or in one column a label."""
+"""Rows of a table that list several labels each: in one cell with a separator, in a list, or in one column a label."""
 
 from __future__ import annotations
 
@@ -52,8 +52,22 @@ def label_sets(table: Table, columns: Columns, spec: CasesSpec) -> tuple[list[li
 
 
 def _split(table: Table, column: str, spec: CasesSpec) -> tuple[list[list[float]], Sequence[str]]:
-    listed = [(place, _names(place, row[column], spec)) for place, row in table.rows]
-    names = spec.classes or ()
+    cells = [(place, row[column]) for place, row in table.rows]
+    split = [
+        (place, _names(place, cell, [word.strip() for word in cell.split(spec.separator)], spec))
+        for place, cell in cells
+    ]
+    return _ones(split, spec.classes or ())
+
+
+def listed_sets(
+    listed: Sequence[tuple[str, Sequence[str]]], names: Sequence[str], spec: CasesSpec
+) -> tuple[list[list[float]], Sequence[str]]:
+    """Return what :func:`label_sets` does, of rows that hold a list of names each."""
+    return _ones([(place, _names(place, ", ".join(words), words, spec)) for place, words in listed], names)
+
+
+def _ones(listed: Sequence[tuple[str, Sequence[str]]], names: Sequence[str]) -> tuple[list[list[float]], Sequence[str]]:
     for place, found in listed:
         for name in found:
             if name not in names:
@@ -63,13 +77,13 @@ def _split(table: Table, column: str, spec: CasesSpec) -> tuple[list[list[float]
     return [[float(name in found) for name in names] for _, found in listed], names
 
 
-def _names(place: str, cell: str, spec: CasesSpec) -> list[str]:
-    names = [word.strip() for word in cell.split(spec.separator)]
-    if names == [spec.no_label]:
+def _names(place: str, cell: str, names: Sequence[str], spec: CasesSpec) -> Sequence[str]:
+    if list(names) == [spec.no_label]:
         return []
     for position, name in enumerate(names):
         if not name:
-            raise CasesError(f"{place}: '{cell}' has an empty label beside a separator; take one out.")
+            beside = " beside a separator" if spec.separator is not None else ""
+            raise CasesError(f"{place}: '{cell}' has an empty label{beside}; take one out.")
         if name == spec.no_label:
             raise CasesError(f"{place}: '{cell}' names labels and says '{name}', that there is none; correct it.")
         if name in names[:position]:

@@ -130,7 +130,7 @@ def _contrast(spec: Contrast, place: Place, class_names: Sequence[str] | None) -
 def _held_out(spec: Contrast) -> CasesSpec:
     """Return the held-out cases of a contrast; label sets that are only counted on need no pairs."""
     assert spec.cases is not None
-    if spec.select == "cooccurrence" and spec.cases.source[0] in ("csv", "npz"):
+    if spec.select == "cooccurrence" and spec.cases.source[0] in ("csv", "npz", "huggingface"):
         return spec.cases.model_copy(update={"pairs": {}})
     return spec.cases
 

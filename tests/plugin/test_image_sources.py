@@ -301,8 +301,12 @@ def test_splits_folders_and_arrays(saved: Path) -> None:
         ({"huggingface": "one", "columns": {"id": "patient"}, "where": {"fold": 0}}, "case id 'p' is used twice"),
         ({"huggingface": "one", "columns": {"mask": "fold"}}, "column 'fold' of the dataset in one holds int32"),
         ({"huggingface": "one", "where": {"fold": 9}}, "has no row with fold: 9; that column holds 0, 1"),
-        ({"huggingface": "one", "columns": {"labels": ("fold", "patient")}}, "are read from csv or npz"),
-        ({"huggingface": "one", "columns": {"label": "boxes"}}, "row 0: column 'boxes' holds several values"),
+        (
+            {"huggingface": "one", "columns": {"labels": ("fold", "patient")}},
+            "row 0: column 'patient' holds 'p'; write 1",
+        ),
+        ({"huggingface": "one", "columns": {"label": "boxes"}}, "'boxes' of the dataset in one holds lists of int32"),
+        ({"huggingface": "one", "columns": {"group": "boxes"}}, "row 0: column 'boxes' holds several values"),
         ({"huggingface": "one", "columns": {"label": "image"}}, "take image and label from one column, 'image'"),
         (
             {"huggingface": "one", "columns": {"image": "patient"}, "where": {"fold": 0}},

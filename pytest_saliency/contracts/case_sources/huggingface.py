@@ -7,13 +7,15 @@ Read without a network and without code of the folder: what ``Dataset.save_to_di
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_saliency.contracts.case_sources.files import as_declared, file_reading
-from pytest_saliency.contracts.case_sources.tables import OPTIONAL, Table
+from pytest_saliency.contracts.case_sources.lists import label_names, listed_labels
+from pytest_saliency.contracts.case_sources.tables import OPTIONAL, Table, label_columns, mask_columns
+from pytest_saliency.contracts.label_sets import label_reading, label_sets, listed_sets, lists_labels
 from pytest_saliency.errors import CasesError, first_line
 
 if TYPE_CHECKING:
@@ -35,22 +37,32 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
     """
     from pytest_saliency.contracts.models import Columns
     from pytest_saliency.engine.cases import Cases
+    from pytest_saliency.engine.label_masks import with_label_masks
+    from pytest_saliency.engine.multi_label import LabelReading, with_units, without_units
 
     if spec.dicom is not None and spec.dicom.cluster is not None:
         raise CasesError(f"cases of {value} take clusters from a column ('columns.cluster'), not from DICOM files.")
     columns = spec.columns or Columns()
-    if columns.labels is not None:
-        raise CasesError(
-            f"cases of {value} have one label an image; several ('columns.labels') are read from csv or npz."
-        )
     data = _dataset(place.path(value), value, spec.split)
-    every = _table(data, columns, spec.where, value)
+    lists = None if columns.labels else listed_labels(data, columns.label, spec, value)
+    every = _table(data, columns, spec.where, value, lists)
     table = every.where(spec.where)
     table.filled(columns)
-    labels, class_names = table.labels(columns.label, spec.classes or _names_of(data, columns.label), every)
     rows = [int(place.rpartition(" ")[2]) for place, _ in table.rows]
+    sets = lists is not None or lists_labels(spec)
+    labels, matrix = [0] * len(rows), list[list[float]]()
+    class_names: Sequence[str] | None
+    if lists is not None:
+        listed = [(place, lists[row] or []) for (place, _), row in zip(table.rows, rows, strict=True)]
+        matrix, class_names = listed_sets(listed, label_names(data, columns.label, spec), spec)
+    elif sets:
+        matrix, class_names = label_sets(table, columns, spec)
+    else:
+        _refuse_single(columns, spec, value)
+        labels, class_names = table.labels(columns.label, spec.classes or _names_of(data, columns.label), every)
     fetch, sort = _fetch(data, columns.image, value)
     masks = None if columns.mask is None else _masks(data, columns.mask, rows, value)
+    by_label = {label: _masks(data, name, rows, value) for label, name in (columns.masks or {}).items()}
     made = Cases(
         ids=tuple(table.optional(columns.id) or (f"{data.split or 'row'}-{row:06d}" for row in rows)),
         labels=tuple(labels),
@@ -61,7 +73,20 @@ def make(value: str, spec: CasesSpec, place: Place) -> Cases:
         class_names=None if class_names is None else tuple(class_names),
         source=value,
     )
-    return as_declared(made, spec)
+    how = LabelReading(**label_reading(spec))
+    units = with_units(made, matrix, how) if sets else without_units(made, how)
+    return as_declared(with_label_masks(units, made, by_label, len(matrix[0])) if by_label else units, spec)
+
+
+def _refuse_single(columns: Columns, spec: CasesSpec, source: str) -> None:
+    """Raise CasesError where something belongs to several labels, but a row has one."""
+    said = {"pairs": spec.pairs, "no_label": spec.no_label, "columns.masks": columns.masks}
+    for key, value in said.items():
+        if value:
+            raise CasesError(
+                f"cases of {source} have '{key}', which belongs to several labels an image, but column"
+                f" '{columns.label}' holds one; name a column of lists, 'columns: {{labels: [...]}}', or a 'separator'."
+            )
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
@@ -151,17 +176,35 @@ def _offline(datasets: Any) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source: str) -> Table:
-    """Return the columns that cases are made of, as text; of the image only that it is there."""
+def _table(
+    data: Any, columns: Columns, where: Mapping[str, Any] | None, source: str, lists: list[list[str] | None] | None
+) -> Table:
+    """Return the columns that cases are made of, as text; of images, masks and ``lists`` only that they are there."""
     header = tuple(data.column_names)
-    other = next((key for key in ("label", *OPTIONAL) if getattr(columns, key) == columns.image), None)
-    if other is not None:
-        raise CasesError(f"cases of {source} take image and {other} from one column, '{columns.image}'; name two.")
-    wanted = {columns.label, *(getattr(columns, key) for key in OPTIONAL), *(where or {})}
-    read = [name for name in header if name in wanted and name not in (columns.image, columns.mask)]
-    cells = {name: _texts(data, name, source) for name in read}
+    named = {
+        **dict.fromkeys(label_columns(columns), "label"),
+        **{getattr(columns, key): key for key in OPTIONAL},
+        **dict.fromkeys(mask_columns(columns), "mask"),
+    }
+    if columns.image in named:
+        raise CasesError(
+            f"cases of {source} take image and {named[columns.image]} from one column, '{columns.image}'; name two."
+        )
+    if lists is not None and columns.label in (where or {}):
+        raise CasesError(
+            f"'where' names column '{columns.label}' of {source}, which holds a list a row; take rows by another one."
+        )
+    wanted = {*named, *(where or {})}
+    read = [name for name in header if name in wanted and name not in (columns.image, *mask_columns(columns))]
+    cells = {
+        name: _texts(data, name, source, name in (columns.labels or ()))
+        for name in read
+        if lists is None or name != columns.label
+    }
+    if lists is not None:
+        cells[columns.label] = ["" if row is None else "there" for row in lists]
     rows = tuple(
-        (f"{source}: row {row}", dict.fromkeys(header, "there") | {name: cells[name][row] for name in read})
+        (f"{source}: row {row}", dict.fromkeys(header, "there") | {name: column[row] for name, column in cells.items()})
         for row in range(len(data))
     )
     table = Table(f"the dataset in {source}", header, rows)
@@ -169,15 +212,18 @@ def _table(data: Any, columns: Columns, where: Mapping[str, Any] | None, source:
     return table
 
 
-def _texts(data: Any, column: str, source: str) -> list[str]:
+def _texts(data: Any, column: str, source: str, bits: bool = False) -> list[str]:
+    """Return a column as text; of ``bits``, which say whether a label is present, True is 1."""
     names = _names_of(data, column)
     values = list(data.with_format(None)[column])
     several = next((row for row, value in enumerate(values) if isinstance(value, list | tuple | dict)), None)
     if several is not None:
         raise CasesError(
-            f"{source}: row {several}: column '{column}' holds several values, and one a row is needed; several labels"
-            " an image are read from csv or npz."
+            f"{source}: row {several}: column '{column}' holds several values, and one a row is needed; only the labels"
+            " of an image may be a list ('columns.label')."
         )
+    if bits:
+        values = [int(value) if isinstance(value, bool) else value for value in values]
     known = names or ()
     return [
         "" if value is None else known[value] if isinstance(value, int) and 0 <= value < len(known) else str(value)
