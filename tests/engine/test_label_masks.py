@@ -1,6 +1,6 @@
 """Masks of single labels: each unit of an image is held against the mask of its own label, and no other.
 
-The network of ``test_multi_label``: the map of a label is its own channel, so that what lies inside which patch is known.
+The network of ``test_multi_label``: the map of a label is its own channel, so that what lies in which patch is known.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def test_labels_without_masks_are_refused_where_masks_are_needed() -> None:
         lambda: assert_localized(seen, "gradcam", min_mass=0.4),
         lambda: assert_avoids(seen, "gradcam", region="masks", max_mass=0.4),
     ):
-        with pytest.raises(CasesError, match="needs masks, but the label 'nodule' of arrays has none.*'pairs' leave"):
+        with pytest.raises(CasesError, match=r"needs masks, but the label 'nodule' of arrays has none.*'pairs' leave"):
             call()
     assert assert_avoids(seen, "gradcam", region={"border": 0.01}, max_mass=0.4).verdict.value == "PASS"
     assert NoMask("nodule").digest("x") == "none"
