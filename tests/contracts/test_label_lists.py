@@ -185,6 +185,7 @@ def test_datasets_that_cannot_be_used(root: Path, save: Callable[..., None]) -> 
     bit = datasets.Value("int64")
     known: dict[str, Any] = {"classes": NAMES, "pairs": PAIRS}
     lists: dict[str, tuple[Any, list[Any]]] = {
+        "fine": (classes, [[0, 1], [], [1], [0]]),
         "unknown": (strings, [["Efusion"], [], ["Mass"], []]),
         "twice": (strings, [["Mass", "Mass"], [], ["Mass"], []]),
         "gap": (strings, [["Mass", None], [], ["Mass"], []]),
@@ -230,7 +231,8 @@ def test_datasets_that_cannot_be_used(root: Path, save: Callable[..., None]) -> 
             "has the label 'Effusion', which is not one of the contract's 'classes'",
         ),
         ("missing", {"pairs": PAIRS, "columns": {"masks": {"Mass": "image"}}}, "take image and mask from one column"),
-        ("missing", {"pairs": PAIRS, "columns": {"masks": {"Mass": "file"}}, "where": {"file": "0.png"}}, "no images"),
+        ("fine", {"pairs": PAIRS, "columns": {"masks": {"Mass": "file"}}}, "column 'file' of the dataset in bad fine"),
+        ("fine", {"pairs": PAIRS, "columns": {"masks": {"Mas": "mass"}}}, "names the label 'Mas', which is not one of"),
     ):
         assert sentence in refused(root, huggingface=f"bad {name}", **declared), (name, declared)
     # An image that lacks the mask of a label it has is found when the mask is read, as with one mask an image.
