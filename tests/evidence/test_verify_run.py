@@ -6,13 +6,17 @@ import html
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fixtures.inside import import_everything
 from pytest_saliency.cli import main
+from pytest_saliency.evidence import level3
 from pytest_saliency.evidence.canonical import canonical
 from pytest_saliency.evidence.layout import DIFFERS
 from pytest_saliency.evidence.level2 import arrays_of
@@ -25,6 +29,8 @@ from pytest_saliency.records.arrays import pack_arrays
 from pytest_saliency.report.markdown import render_markdown
 
 from .bundles import copy_of, rehash, rewrite
+
+Here = Callable[..., pytest.RunResult]
 
 CONTRACT = """\
 saliency: 1
@@ -53,6 +59,25 @@ def run(root: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], li
     folder = root / "evidence"
     found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
     return done, sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture
+def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Run pytest in this process, which spares its start; also where checks are run again (level 3)."""
+    import_everything()
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+    def run_here(folder: Path, *words: str) -> pytest.RunResult:
+        with monkeypatch.context() as patched:
+            patched.chdir(folder)
+            return pytester.runpytest_inprocess(f"--basetemp={pytester.path / 'base'}", *words)
+
+    def instead(command: list[str], *, cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        done = run_here(cwd, *command[3:])
+        return subprocess.CompletedProcess(command, int(done.ret), done.stdout.str(), done.stderr.str())
+
+    monkeypatch.setattr(level3, "subprocess", SimpleNamespace(run=instead))
+    return run_here
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +135,8 @@ def test_two_runs_give_the_same_files_but_for_the_stated_ones(bundles: tuple[Pat
     assert {path for path in one if one[path] != two[path]} <= set(DIFFERS)
 
 
-def test_a_bundle_in_the_repository_is_not_collected(bundles: tuple[Path, Path], root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--collect-only"], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.count("::") == 3, done.stdout
+def test_a_bundle_in_the_repository_is_not_collected(bundles: tuple[Path, Path], root: Path, here: Here) -> None:
+    assert str(here(root, "-q", "--collect-only").stdout).count("::") == 3
 
 
 def test_changed_maps_with_everything_made_anew_are_found_at_level_2(
@@ -143,7 +165,7 @@ def test_changed_maps_with_everything_made_anew_are_found_at_level_2(
 
 
 def test_changed_numbers_with_decisions_made_anew_are_found_at_levels_2_and_3(
-    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path, here: Here
 ) -> None:
     """The one forgery that level 1 cannot see: other numbers, and everything that follows from them."""
     from pytest_saliency.checks.numbers import Numbers, decide_again
@@ -174,7 +196,7 @@ def test_changed_numbers_with_decisions_made_anew_are_found_at_levels_2_and_3(
 
 
 def test_another_model_in_the_repository_is_found_at_level_3(
-    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path, here: Here
 ) -> None:
     other = copy_of(root, tmp_path / "other")
     text = (other / "toy.py").read_text(encoding="utf-8")
@@ -189,7 +211,7 @@ def test_another_model_in_the_repository_is_found_at_level_3(
 
 
 def test_another_criterion_in_the_repository_is_not_tampering(
-    bundles: tuple[Path, Path], root: Path, tmp_path: Path
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path, here: Here
 ) -> None:
     other = copy_of(root, tmp_path / "other")
     text = (other / "toy.saliency.yaml").read_text(encoding="utf-8")
@@ -201,7 +223,9 @@ def test_another_criterion_in_the_repository_is_not_tampering(
     assert report.exit_code == 5
 
 
-def test_checks_that_do_not_run_again_are_not_repeated(bundles: tuple[Path, Path], root: Path, tmp_path: Path) -> None:
+def test_checks_that_do_not_run_again_are_not_repeated(
+    bundles: tuple[Path, Path], root: Path, tmp_path: Path, here: Here
+) -> None:
     other = copy_of(root, tmp_path / "other")
     (other / "toy.py").write_text("raise RuntimeError('no data here')\n", encoding="utf-8")
     report = verify(bundles[1], 3, root=other)
@@ -251,17 +275,18 @@ def test_release(both):
 """
 
 
-def test_records_of_one_test_have_names_of_their_own_everywhere(root: Path, tmp_path: Path) -> None:
+def test_records_of_one_test_have_names_of_their_own_everywhere(root: Path, tmp_path: Path, here: Here) -> None:
     folder = tmp_path / "python"
     folder.mkdir()
     (folder / "toy.py").write_text((root / "toy.py").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "test_release.py").write_text(TESTS, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n", encoding="utf-8")
-    done, (bundle,) = run(folder, "--saliency-images", "all", "--saliency-bundle-maps")
+    done = here(folder, "-q", "--saliency-bundle", "evidence", "--saliency-images", "all", "--saliency-bundle-maps")
+    (bundle,) = (folder / "evidence").iterdir()
     node = "test_release.py::test_release"
     names = [node, f"{node}#2", f"{node}#3", f"{node}#4"]
     report = verify(bundle, 3, root=folder)
-    assert report.findings == (), done.stdout
+    assert report.findings == (), str(done.stdout)
     assert list(report.verdicts) == names
     assert [verdict for _, verdict in sorted(report.verdicts.items())] == ["PASS", "PASS", "PASS", "FAIL"]
     assert any("4 checks were run again" in line for line in report.checked), report
@@ -322,9 +347,10 @@ def test_a_node_of_a_hostile_bundle_cannot_become_an_option(
         assert any("is no path below the repository" in what for what in found), found
 
 
-def test_a_case_key_that_is_not_set_writes_no_bundle(root: Path) -> None:
+def test_a_case_key_that_is_not_set_writes_no_bundle(bundles: tuple[Path, Path], root: Path, here: Here) -> None:
     before = sorted((root / "evidence").iterdir())
-    done, _ = run(root, "--saliency-case-key", "NOT_SET_HERE", "--saliency-images", "none")
-    assert "NOT_SET_HERE, which is not set" in done.stdout
+    words = ["-q", "--saliency-bundle", "evidence", "--saliency-case-key", "NOT_SET_HERE", "--saliency-images", "none"]
+    done = here(root, *words)
+    done.stdout.fnmatch_lines(["*NOT_SET_HERE, which is not set*"])
     assert sorted((root / "evidence").iterdir()) == before
-    assert done.returncode != 0
+    assert done.ret != 0

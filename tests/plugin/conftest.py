@@ -1,26 +1,19 @@
-"""A scratch repository with a model, cases and a contract, and pytest runs inside it.
-
-In-process runs drop every module that they import, and torch cannot be imported twice; so all of them are imported
-here, once.
-"""
+"""A scratch repository with a model, cases and a contract, and pytest runs inside it."""
 
 from __future__ import annotations
 
-import pkgutil
 import textwrap
-from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-import torchvision.models  # noqa: F401
 
 import pytest_saliency
+from fixtures.inside import import_everything
 
 from .texts import CONTRACT, Write
 
-for _module in pkgutil.walk_packages(pytest_saliency.__path__, "pytest_saliency."):
-    import_module(_module.name)
+import_everything()
 
 
 @pytest.fixture(scope="session", autouse=True)

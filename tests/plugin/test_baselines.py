@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -197,16 +195,11 @@ def test_mode_and_folder_from_the_ini_file(repository: Repository) -> None:
 def test_workers_write_what_one_process_writes(repository: Repository) -> None:
     repository.checks(FAITHFUL, EVIDENCE, SENSITIVE, NO_WORSE)
     made = []
-    for workers in ("0", "2"):
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", f"-n{workers}", "--saliency-baseline=new", "-p", "no:randomly"],
-            cwd=repository.path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "3 baselines written to saliency-baselines" in done.stdout
+    for run in (repository.pytester.runpytest_inprocess, repository.pytester.runpytest_subprocess):
+        workers = "-n2" if made else "-n0"
+        done = run("-q", workers, "--saliency-baseline=new", "-p", "no:randomly")
+        assert done.ret == 0
+        done.stdout.fnmatch_lines(["*3 baselines written to saliency-baselines*"])
         found = repository.files()
         for name in list(found):
             if name.endswith(".json"):

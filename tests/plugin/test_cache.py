@@ -69,7 +69,7 @@ def test_a_change_that_no_source_tells_of_is_seen_and_said_and_nothing_is_mixed(
 
 
 def test_the_same_with_workers_says_it_once_and_shares_the_new_passes(repository: Repository) -> None:
-    repository.run("-n2", process=True)
+    repository.run()
     (repository.path / "hidden.txt").write_text("scores.flip(1) * 0.5")
     new = repository.run("-n2", process=True)
     assert sorted(new.said) == [CHANGED.format("cheat"), CHANGED.format("clean")]
@@ -298,7 +298,7 @@ Packed.write = write
 """
     )
     (repository.path / "kill").touch()
-    run = repository.run("-n2", process=True)
+    run = repository.run("-n1", process=True)
     assert [record["verdict"] for record in run.records].count("ERROR") == 1
     assert run.said == []
     assert [path.suffix for path in repository.cache.glob("??/*") if path.suffix != ".entry"] == [".part"]

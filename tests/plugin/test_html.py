@@ -13,7 +13,7 @@ from .texts import DRIFT, SENSITIVE, Write
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-q", *words)
+    return pytester.runpytest_inprocess("-q", *words)
 
 
 def test_the_report_of_a_run(pytester: pytest.Pytester, write: Write) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from .test_durations import ASKED, adds_up
 from .texts import DRIFT, FAITHFUL, SENSITIVE, Write
 
 
@@ -23,6 +24,8 @@ def read(path: Path) -> dict[str, Any]:
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """Drop what may differ between two runs: times, how passes were shared, and the command line."""
     for record in document["records"]:
+        if record["execution"] is None:
+            continue
         del record["execution"]["check_seconds"], record["execution"]["work"], record["execution"]["threads"]
     for key in ("id", "started", "finished", "command"):
         del document["run"][key]
@@ -30,15 +33,22 @@ def comparable(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_file_is_the_same_without_and_with_workers(pytester: pytest.Pytester, write: Write) -> None:
-    write(SENSITIVE, DRIFT, FAITHFUL)
+    """Also what one of them left out, what could not be collected, and the table of what the work cost."""
+    write(SENSITIVE, DRIFT, FAITHFUL, SENSITIVE.replace("id: sensitive", "id: elsewhere"))
+    pytester.makefile(".saliency.yaml", broken="saliency: 1\nchecks: 3\n")
     pytester.makepyfile("def test_other(): pass")
-    alone = pytester.runpytest_inprocess("--saliency-json=alone.json", "-n0")
-    alone.assert_outcomes(passed=4, failed=1)
-    shared = pytester.runpytest_subprocess("--saliency-json=shared.json", "-n2", "-v")
-    shared.assert_outcomes(passed=4, failed=1)
+    words = ("-k", "not elsewhere", "--continue-on-collection-errors", "--saliency-no-cache")
+    alone = pytester.runpytest_inprocess("--saliency-json=alone.json", "-n0", *words)
+    alone.assert_outcomes(passed=4, failed=1, errors=1, deselected=1)
+    shared = pytester.runpytest_subprocess("--saliency-json=shared.json", "-n2", "-v", *words, *ASKED)
+    shared.assert_outcomes(passed=4, failed=1, errors=2)  # each worker tells of the broken file
     shared.stdout.fnmatch_lines(["*PASSED mean advantage with blur*", "kept: the model looks elsewhere*"])
     shared.stdout.fnmatch_lines(["saliency: 4 checks: 3 PASS, 1 FAIL", "FAILED toy.saliency.yaml::kept - kept: the*"])
-    assert comparable(read(pytester.path / "alone.json")) == comparable(read(pytester.path / "shared.json"))
+    adds_up(shared, pytester.path / "shared.json", processes=2)
+    one, two = (comparable(read(pytester.path / f"{name}.json")) for name in ("alone", "shared"))
+    assert one == two
+    assert two["run"]["uncollected"] == ["broken.saliency.yaml"]
+    assert [record["check"] for record in two["records"] if record["verdict"] == "NOT_RUN"] == ["elsewhere"]
 
 
 def test_a_record_says_what_was_declared_measured_and_run(pytester: pytest.Pytester, write: Write) -> None:
