@@ -12,6 +12,8 @@ from pytest_saliency.records.baseline_key import Key
 from pytest_saliency.records.baselines import find
 
 Way = Literal["looser", "tighter", "changed"]
+COMPARING = "not_worse_than_baseline"
+"""The kind that compares with a baseline; other kinds name a check by ``of`` too, and need none."""
 READ_ONLY = frozenset({"curves"})
 """Parameters that only ask for more to read."""
 ALL_HOLD = frozenset({"fill", "against"})
@@ -133,7 +135,7 @@ def _comparing(records: Sequence[Mapping[str, Any]]) -> dict[Key, dict[str, Mapp
     made: dict[Key, dict[str, Mapping[str, Any]]] = {}
     for record in records:
         criterion = record.get("criterion") or {}
-        if record.get("contract") and "of" in criterion:
+        if record.get("contract") and record.get("kind") == COMPARING:
             key = Key.made(record["contract"], criterion["of"], record.get("axes") or {})
             made.setdefault(key, {})[str(record["check"])] = limits_of(criterion)
     return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_saliency.records.baseline_changes import Change, changes, compared_changes
+from pytest_saliency.records.baseline_changes import COMPARING, Change, changes, compared_changes
 from pytest_saliency.records.baseline_key import Key
 from pytest_saliency.records.baselines import Shelf, shelves
 
@@ -96,7 +96,7 @@ def comparisons(contract: Contract) -> dict[Key, dict[str, Mapping[str, Any]]]:
 
     made: dict[Key, dict[str, Mapping[str, Any]]] = {}
     for item in expand(contract):
-        if "of" in item.parameters:
+        if item.kind == COMPARING:
             key = Key.made(contract.slug, item.parameters["of"], item.axes)
             made.setdefault(key, {})[item.check] = limits_of(item.parameters)
     return made

@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.records import sample_record
 from pytest_saliency.records.baseline_changes import annotate, changes, compared_changes, loosened_lines
+from pytest_saliency.records.baseline_status import declared_in
 
 from .baseline_files import approved, candidate, later
 
@@ -115,3 +116,35 @@ def test_a_comparing_check_whose_limit_moved_or_that_is_gone_is_told(tmp_path: P
     assert [change.text for change in compared_changes(entry, {}, complete=True)] == [
         "no-worse compares with it -> none (looser)"
     ]
+
+
+REFERRING = """\
+saliency: 1
+contract: toy
+models:
+  one: {torchvision: resnet18}
+  two: {torchvision: resnet18}
+cases: {imagefolder: images}
+defaults: {model: one}
+checks:
+  - {id: faithful, kind: faithful, method: gradcam, top_k: 0.1, min_advantage: 0.0}
+  - {id: alike, kind: no_subgroup_gap, of: faithful, max_gap: {advantage: 0.5}}
+  - {id: any-seed, kind: seed_robust, of: faithful, models: [one, two]}
+  - {id: not-worse, kind: not_worse_than_baseline, of: faithful, max_worsening: {advantage: 0.2}}
+"""
+
+
+def test_other_kinds_that_name_a_check_do_not_compare_with_its_baseline(tmp_path: Path) -> None:
+    (tmp_path / "toy.saliency.yaml").write_text(REFERRING, encoding="utf-8")
+    declared = declared_in([tmp_path])
+    assert declared.problems == ()
+    assert {key.selector: set(checks) for key, checks in declared.comparing.items()} == {"toy/faithful": {"not-worse"}}
+
+
+def test_records_of_other_kinds_that_name_a_check_are_passed_over(tmp_path: Path) -> None:
+    """A run that holds a comparison of groups, beside an approved baseline of the check that it is about."""
+    record = sample_record()
+    approved(tmp_path, record)
+    gap = {**record, "kind": "no_subgroup_gap", "check": "alike", "criterion": {"of": record["check"], "max_gap": {}}}
+    assert annotate([record, gap], tmp_path) == []
+    assert record["baseline"]["state"] == "approved"
