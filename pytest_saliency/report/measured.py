@@ -71,7 +71,11 @@ def title_of(measure: MeasureDict) -> str:
     """Return the title with the statistic in front: "mean IoU drop"."""
     title = str(measure["title"])
     if measure["side"] == "abs<=":
-        return title if title.startswith("|") else f"|mean {title}|"
+        return title if title.startswith("|") else f"|{_mean(title)}|"
+    return _mean(title)
+
+
+def _mean(title: str) -> str:
     return title if title.startswith(STATISTICS) else f"mean {title}"
 
 

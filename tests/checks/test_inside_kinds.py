@@ -78,11 +78,19 @@ def test_a_model_that_looks_at_the_pattern_passes(sound_one: Explained, method: 
     assert assert_avoids(sound_one, method, max_mass=0.1, region=CORNER, max_share=0.1).verdict is Verdict.PASS
 
 
+def test_pass_says_no_more_than_the_limit(cheat: Explained) -> None:
+    """A generous limit passes a model that looks at nothing but the region: no sentence may say that it stays out."""
+    made = assert_avoids(cheat, "gradcam", max_mass=0.99, region=CORNER)
+    assert made.headline.startswith("no more of the evidence lies in the region than was allowed: ")
+    inside = assert_localized(cheat, "gradcam", min_mass=0.001)
+    assert inside.headline.startswith("as much of the evidence lies inside the masks as was asked for: ")
+
+
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "case"])
 def test_a_model_that_looks_at_the_marker_fails(cheat: Explained, method: str) -> None:
     made = failing(assert_localized, cheat, method, min_mass=0.5, min_hits=0.8)
     assert made.verdict is Verdict.FAIL
-    assert "the evidence lies outside of the masks" in made.headline
+    assert "too little of the evidence lies inside the masks" in made.headline
     as_json(made)
     other = failing(assert_avoids, cheat, method, max_mass=0.1, region=CORNER, max_share=0.1)
     assert other.verdict is Verdict.FAIL

@@ -57,7 +57,9 @@ def test_every_kind_from_yaml_to_a_bundle_that_verifies(
     assert "Traceback" not in done.stdout.str()
     found = records()
     assert {check: record["verdict"] for check, record in found.items()} == VERDICTS
-    done.stdout.fnmatch_lines(["*inside-cheat: the evidence lies outside of the masks: *", "*channels-cheat: too few*"])
+    done.stdout.fnmatch_lines(
+        ["*inside-cheat: too little of the evidence lies inside the masks: *", "*channels-cheat: too few*"]
+    )
     assert done.stdout.str().count("toy.saliency.yaml:11: inside-cheat: ") == 1, "the line that declares the limit"
 
     # By construction: 4 x 4 pixels of the patch against 2 x 2 dim ones in the corner, of which the cheat sees all.

@@ -162,6 +162,14 @@ def test_the_trajectory_is_drawn_where_its_numbers_are() -> None:
     assert np.all(np.diff([x for x, _ in dots]) > 0)
 
 
+def test_a_plot_of_one_measure_does_not_say_that_this_measure_moved() -> None:
+    """The checkpoint belongs to the check: the limit that is exceeded from there on may be another measure's."""
+    kept = next(p for p in plots_of(drift_record(checkpoints=6, planted_at=3)) if p.name == "trajectory-displacement")
+    assert kept.alt.endswith("From epoch_4 on a limit of the check is shown to be exceeded.")
+    never = next(p for p in plots_of(drift_record("PASS", checkpoints=6)) if p.name == "trajectory-displacement")
+    assert never.alt.endswith("From no checkpoint on a limit of the check is shown to be exceeded.")
+
+
 @pytest.mark.parametrize("verdict", ["PASS", "FAIL"])
 def test_references_decide_again(verdict: str) -> None:
     for record in (drift_record(verdict, noise=0.1), drift_record(verdict, nulls=(0.1,) * 80)):

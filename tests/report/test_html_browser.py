@@ -21,6 +21,11 @@ WIDER = """[...document.querySelectorAll('body *')].filter(one => !one.closest('
     && !(one.closest('thead') && getComputedStyle(one.closest('thead')).position === 'absolute')
     && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 120))"""
 
+BROKEN = """[...document.querySelectorAll('.measures td.number')].filter(one => {
+    const range = document.createRange(); range.selectNodeContents(one);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.bottom))).size > 1;
+}).map(one => one.innerText)"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -77,6 +82,16 @@ def test_it_is_quiet_asks_for_nothing_and_fits(browser: Browser, file: Path, wid
         assert page.evaluate("document.scripts.length") == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(WIDER) == []
+    finally:
+        page.close()
+
+
+def test_no_number_of_a_table_is_broken_over_two_lines(browser: Browser, report: Path) -> None:
+    page = browser.open(report, 1280)
+    try:
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.querySelectorAll('.measures td.number').length") > 20
+        assert page.evaluate(BROKEN) == []
     finally:
         page.close()
 

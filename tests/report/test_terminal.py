@@ -156,6 +156,12 @@ def test_measured_values_show_the_bound_that_decides() -> None:
         assert measured_text(record) == expected[side]
 
 
+def test_a_mean_of_either_sign_is_called_a_mean_once() -> None:
+    one = measure("c", "mean change of concentration", -0.1, -0.2, 0.05, limit=0.3, side="abs<=", verdict="PASS")
+    record = {"criterion": {"max_c": 0.3}, "decision": {"measures": {"c": one}}}
+    assert measured_text(record).startswith("|mean change of concentration| -0.10 ")
+
+
 def test_measured_values_leave_out_what_has_no_declared_limit() -> None:
     declared = measure("a", "IoU drop", 0.12, 0.05, 0.15, limit=0.4, side="<=", verdict="PASS")
     beside = measure("b", "share that is no noise", 0.9, 0.85, 0.95, limit=0.5, side=">", verdict="PASS")

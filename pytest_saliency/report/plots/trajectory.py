@@ -122,5 +122,6 @@ def _said(
         share = "" if accuracy is None else f" at accuracy {figure(100 * accuracy, 1)} %"
         rows.append(f"{point.get('name')} {value}{share}")
     moved = found.get("moved_at")
-    end = f"The evidence moved at {moved}." if moved else "No limit is shown to be exceeded from any checkpoint on."
-    return f"{title[0].upper()}{title[1:]} by checkpoint: {'; '.join(rows)}. {end}"
+    since = f"From {moved} on" if moved else "From no checkpoint on"
+    by = f"{title[0].upper()}{title[1:]} by checkpoint: {'; '.join(rows)}."
+    return f"{by} {since} a limit of the check is shown to be exceeded."
