@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from pytest_saliency.engine.maps import Maps
 
 
-DECLARED = "images have several labels: top-1 is the label of each row, top-2 the one that it is declared against"
+DECLARED = (
+    "images have several labels: the maps are for a label that is present and for its counterpart, the one that it is"
+    " declared against (in columns: top1, top2)"
+)
 
 
 class ClassSensitiveParameters(Parameters):
@@ -89,6 +92,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
         "region": region_size(parameters.top_k, prod(size or first.values.shape[1:])),
         "channels": activity.channels,
         "warnings": [*common.warnings_of(kept, first, second), *([DECLARED] if one.multi_label else [])],
+        **({"units": True} if one.multi_label else {}),
     }
     numbers = Numbers.made(
         columns,
@@ -99,13 +103,14 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     with watch.stage("decide"):
         made = decision(parameters, numbers)
     cases = common.case_record(one, kept)
+    words = ("label", "counterpart") if one.multi_label else ("top-1", "top-2")
 
     def caption(i: int) -> list[str]:
         name = one.cases.class_name
         return [
             one.cases.ids[rows[i]],
-            f"top-1 {name(int(first.classes[rows[i]]))}",
-            f"top-2 {name(int(second.classes[rows[i]]))}",
+            f"{words[0]} {name(int(first.classes[rows[i]]))}",
+            f"{words[1]} {name(int(second.classes[rows[i]]))}",
             f"agreement {between[i]:.2f}",
         ]
 
@@ -125,7 +130,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             kept,
             between,
             (first, second),
-            ("top-1 map", "top-2 map"),
+            (f"{words[0]} map", f"{words[1]} map"),
             caption,
             f"{check}: {made.verdict}, {first.method}",
         ),
@@ -150,6 +155,7 @@ def decision(parameters: ClassSensitiveParameters, numbers: Numbers) -> Decision
     import numpy as np
 
     from pytest_saliency.decide.class_sensitive import decide
+    from pytest_saliency.decide.class_sensitive_words import CLASSES, LABELS
     from pytest_saliency.decide.tolerance import tolerance_of
 
     changed = numbers.per_image.get("prediction_changed")
@@ -164,6 +170,7 @@ def decision(parameters: ClassSensitiveParameters, numbers: Numbers) -> Decision
         other_image_agreement=numbers.given("other_image_agreement"),
         prediction_changed=None if changed is None else np.asarray(changed, dtype=bool),
         tolerance=tolerance_of("agreement", int(numbers.inputs["region"])),
+        compared=LABELS if numbers.inputs.get("units") else CLASSES,
         seed=numbers.seed,
     )
     return numbers.noted(made)

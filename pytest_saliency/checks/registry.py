@@ -60,6 +60,8 @@ class Kind:
         Parameters of one value only, which nobody writes: the method of a kind that looks at no map.
     region
         The parameter that says which share of the positions forms a top region, if the measure has one.
+    of_units
+        The question where images have several labels and a case is one of them; ``question`` where nothing is said.
     shown
         Which of the maps stands for the kind where one is shown, as a run keeps them.
     drawn
@@ -77,6 +79,7 @@ class Kind:
     baselined: bool = False
     fixed: tuple[str, ...] = ()
     region: str | None = None
+    of_units: str | None = None
     shown: str = "top1"
     drawn: bool = False
 
@@ -151,6 +154,7 @@ KINDS: Mapping[str, Kind] = {
             "Do the maps for the two most likely classes differ?",
             "The model's maps for the two most likely classes of an image differ.",
             region="top_k",
+            of_units="Do the maps for a label and its counterpart differ?",
         ),
         Kind(
             "faithful",

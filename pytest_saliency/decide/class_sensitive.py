@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pytest_saliency.decide import effort, power, ranks, rates, words
 from pytest_saliency.decide.bootstrap import bca_mean
-from pytest_saliency.decide.class_sensitive_words import Lost, headline, notes
+from pytest_saliency.decide.class_sensitive_words import CLASSES, Compared, Lost, headline, notes
 from pytest_saliency.decide.decision import Decision, Interval, Leg, Measure, NotAttainable
 from pytest_saliency.decide.tolerance import Sensitivity, Tolerance, Way, reachable, tolerance_of
 from pytest_saliency.decide.values import (
@@ -54,6 +54,7 @@ def decide(
     other_image_agreement: npt.ArrayLike | None = None,
     prediction_changed: npt.ArrayLike | None = None,
     tolerance: Tolerance | None = None,
+    compared: Compared = CLASSES,
     seed: int,
 ) -> Decision:
     """Decide whether the maps for top-1 and top-2 agree less than ``max_agreement``.
@@ -74,6 +75,8 @@ def decide(
         only why ``self_agreement`` is NaN there.
     tolerance
         By how much agreements of two runs may differ; that of large regions by default.
+    compared
+        What the two maps are for, in words.
 
     Raises
     ------
@@ -111,13 +114,13 @@ def decide(
     below, above = _counts(worst, best, max_agreement)
     published = Leg(
         "wilcoxon",
-        f"the maps for top-1 and top-2 agree less than {words.declared(max_agreement)} (Wilcoxon signed ranks)",
+        f"the maps for {compared.both} agree less than {words.declared(max_agreement)} (Wilcoxon signed ranks)",
         p_less,
         p_less < alpha,
         ranks.hodges_lehmann(seen),
     )
     legs: tuple[Leg, ...] = (published,)
-    measures = {"agreement": _agreement(worst, best, seen, undefined, max_agreement, alpha, units.n)}
+    measures = {"agreement": _agreement(worst, best, seen, undefined, max_agreement, alpha, units.n, compared)}
     fails = p_greater < alpha
     p_fail = p_greater
     if rule == "full":
@@ -125,7 +128,7 @@ def decide(
         p_beyond = 1.0 if reach.p_fail is None else reach.p_fail
         fails, p_fail = fails and p_beyond < alpha, max(p_fail, p_beyond)
         measures["share_reaching_limit"] = reach
-        noise, own = _not_noise(units, cross, again, unsure, alpha)
+        noise, own = _not_noise(units, cross, again, unsure, alpha, compared)
         if own is not None:
             measures["self_agreement"] = own
         legs = (published, _reach_leg(reach, alpha), noise)
@@ -141,7 +144,7 @@ def decide(
     return Decision(
         kind=KIND,
         verdict=verdict,
-        headline=headline(verdict, measures["agreement"], legs, blocked, why, alpha, (units.n, units.images)),
+        headline=headline(verdict, measures["agreement"], legs, blocked, why, alpha, (units.n, units.images), compared),
         measures=measures,
         legs=legs,
         n=units.n,
@@ -163,7 +166,7 @@ def decide(
             **_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
             "p_fail_holm": {"agreement": p_fail},
         },
-        notes=(*notes(rule, again is None, why, undefined, blocked), *within.notes(verdict)),
+        notes=(*notes(rule, again is None, why, undefined, blocked, compared), *within.notes(verdict)),
         alpha=alpha,
         rule=rule,
         seed=seed,
@@ -260,13 +263,20 @@ def _wilcoxon(worst: FloatArray, best: FloatArray, limit: float, needed: int) ->
 
 
 def _agreement(
-    worst: FloatArray, best: FloatArray, seen: FloatArray, undefined: int, limit: float, alpha: float, n: int
+    worst: FloatArray,
+    best: FloatArray,
+    seen: FloatArray,
+    undefined: int,
+    limit: float,
+    alpha: float,
+    n: int,
+    compared: Compared,
 ) -> Measure:
     high = rates.median_bounds(worst, alpha, 0.0, 1.0)[1] if worst.size else 1.0
     low = rates.median_bounds(best, alpha, 0.0, 1.0)[0] if best.size else 0.0
     return Measure(
         name="agreement",
-        title="median agreement of the maps for top-1 and top-2",
+        title=f"median agreement of the maps for {compared.both}",
         estimate=median_of(seen),
         interval=Interval(low, high, 1.0 - alpha, "order statistics (exact)"),
         limit=limit,
@@ -317,10 +327,12 @@ def _reach_leg(reach: Measure, alpha: float) -> Leg:
 
 
 def _not_noise(
-    units: Units, cross: FloatArray, again: FloatArray | None, unsure: int, alpha: float
+    units: Units, cross: FloatArray, again: FloatArray | None, unsure: int, alpha: float, compared: Compared
 ) -> tuple[Leg, Measure | None]:
     """Return leg 3 and its measure."""
-    statement = "the top-1 map agrees more with its own repeat under jitter than with the top-2 map (exact sign test)"
+    statement = (
+        f"{compared.first} agrees more with its own repeat under jitter than with {compared.second} (exact sign test)"
+    )
     if again is None:
         return Leg("not_noise", statement, 1.0, False), None
     wins = _wins(units, cross, again)
@@ -329,7 +341,7 @@ def _not_noise(
     own = defined(units.average(again))
     measure = Measure(
         name="self_agreement",
-        title="share of images whose map is more like its own repeat than like the top-2 map",
+        title=f"share of images whose map is more like its own repeat than like {compared.second}",
         estimate=wins / units.n,
         interval=Interval(low, rates.upper_bound(wins, units.n, alpha), 1.0 - alpha, "Clopper-Pearson"),
         limit=HALF,

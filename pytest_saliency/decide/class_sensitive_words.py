@@ -10,6 +10,26 @@ from pytest_saliency.decide.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What the two maps of an image are for: ``both``, the map for the ``first``, that for the ``second``, ``told``."""
+
+    both: str
+    first: str
+    second: str
+    told: str
+
+
+CLASSES = Compared("top-1 and top-2", "the top-1 map", "the top-2 map", "the top-1 class from the top-2 class")
+LABELS = Compared(
+    "the label and its counterpart",
+    "the map for the label",
+    "the map for its counterpart",
+    "the label from its counterpart",
+)
+"""Of images with several labels, whose highest scores are no rivals."""
+
+
+@dataclass(frozen=True)
 class Lost:
     """How many of ``images`` are undefined for PASS, and for how many of them the jitter changed the prediction.
 
@@ -47,7 +67,7 @@ class Lost:
         )
 
 
-def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool) -> list[str]:
+def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool, compared: Compared) -> list[str]:
     """Return what a reader of the record must know about how undefined images and missing repeats were treated."""
     found = []
     if rule == "published":
@@ -62,7 +82,7 @@ def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool) 
         return found
     if no_repeat:
         found.append(
-            "no repeat of the top-1 map under jitter was given, so that noise cannot be ruled out:"
+            f"no repeat of {compared.first} under jitter was given, so that noise cannot be ruled out:"
             " PASS is out of reach; give the repeat, or declare rule: published"
         )
     unusable = why.undefined - why.changed
@@ -92,6 +112,7 @@ def headline(
     why: Lost,
     alpha: float,
     sizes: tuple[int, int],
+    compared: Compared,
 ) -> str:
     """Return the verdict in words; ``sizes`` is the number of units and of images."""
     limit = 0.0 if main.limit is None else main.limit
@@ -100,20 +121,20 @@ def headline(
     if main.undefined:
         facts += f", {main.undefined} of {sizes[1]} undefined"
     if verdict is Verdict.PASS:
-        return f"the maps tell the top-1 class from the top-2 class: {facts}"
+        return f"the maps tell {compared.told}: {facts}"
     if verdict is Verdict.FAIL:
         return f"the maps hardly depend on the class: {facts}"
     if blocked:
         return f"not demonstrated: {why.reason()}; {facts}"
     missing = next((leg for leg in legs if not leg.holds), legs[0])
     unshown = f"not shown: {missing.statement}, {words.p_value(missing.p)}"
-    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit)}"
+    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit, compared)}"
 
 
-def _help(missing: Leg, main: Measure, limit: float) -> str:
+def _help(missing: Leg, main: Measure, limit: float, compared: Compared) -> str:
     if missing.name == "not_noise":
         if missing.estimate is None:
-            return "give the repeat of the top-1 map under jitter"
+            return f"give the repeat of {compared.first} under jitter"
         return "the maps are too noisy to tell class from noise at this n; a steadier method or more images would help"
     if main.estimate >= limit:
         return "more images would decide it, but what was measured lies on the limit's wrong side"

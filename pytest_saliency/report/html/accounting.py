@@ -15,6 +15,10 @@ MEANINGS = {
     "nonfinite": "numbers that are not finite",
     "degenerate": "the method has no meaning on this image",
 }
+NAMED_OF_UNITS = {"top1": "label", "top2": "counterpart"}
+"""What the maps of images with several labels are for."""
+PALER = "a slightly paler copy of the image is predicted as another class"
+PALER_UNIT = "of the image and a slightly paler copy, the label is found in one only"
 
 
 def accounting(record: Record) -> dict[str, Any] | None:
@@ -61,13 +65,14 @@ def _keep(criterion: Mapping[str, Any]) -> str:
 
 def undefined_maps(record: Record) -> list[dict[str, Any]]:
     """Return how many maps of the kept cases were of no use, by which map and why."""
-    rows = []
+    rows, units = [], bool((record.get("cases") or {}).get("units"))
     for column, statuses in sorted((record.get("per_image") or {}).items()):
         if column != "status" and not column.startswith("status_"):
             continue
         which = column.removeprefix("status").removeprefix("_") or "map"
         for status, count in sorted(Counter(map(str, statuses)).items()):
             if status != "ok":
+                which = NAMED_OF_UNITS.get(which, which) if units else which
                 rows.append({"which": which, "why": status, "meaning": MEANINGS.get(status, ""), "count": count})
     changed = sum(map(bool, (record.get("per_image") or {}).get("prediction_changed") or ()))
     if changed:
@@ -75,7 +80,7 @@ def undefined_maps(record: Record) -> list[dict[str, Any]]:
             {
                 "which": "repeat",
                 "why": "prediction changed",
-                "meaning": "a slightly paler copy of the image is predicted as another class",
+                "meaning": PALER_UNIT if units else PALER,
                 "count": changed,
             }
         )

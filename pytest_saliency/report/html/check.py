@@ -59,7 +59,7 @@ def check_view(
         "node": record.get("node"),
         "contract": record.get("contract"),
         "requirement": record.get("requirement"),
-        "question": _question(str(record.get("kind"))),
+        "question": _question(record),
         "kind": record.get("kind"),
         "method": method_line(record),
         "subject": subject_line(record),
@@ -95,10 +95,13 @@ def check_view(
     }
 
 
-def _question(kind: str) -> str:
+def _question(record: Record) -> str:
     from pytest_saliency.checks.registry import KINDS
 
-    return KINDS[kind].question if kind in KINDS else kind
+    kind = KINDS.get(str(record.get("kind")))
+    if kind is None:
+        return str(record.get("kind"))
+    return (kind.of_units if (record.get("cases") or {}).get("units") else None) or kind.question
 
 
 def gallery_view(record: Record, read: ReadPicture) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_saliency.report.plots.columns import Record, by_unit, column
+from pytest_saliency.report.plots.columns import Record, by_unit, column, part
 from pytest_saliency.report.plots.histogram import Series, histogram
 from pytest_saliency.report.plots.marks import marks_of
 from pytest_saliency.report.plots.plot import Plot
@@ -27,11 +27,12 @@ def agreement_plots(record: Record) -> list[Plot]:
         given = column(record, name)
         if given is not None:
             others.append(Series(label, by_unit(record, given)[0]))
+    units = bool(part(record, "cases").get("units"))
     plot = histogram(
         "agreement",
-        "Agreement of the maps for the two most likely classes",
+        f"Agreement of the maps for {'a label and its counterpart' if units else 'the two most likely classes'}",
         "share of the top region that both maps share",
-        Series("agreement of the maps for top-1 and top-2", found),
+        Series(f"agreement of the maps for {'the label and its counterpart' if units else 'top-1 and top-2'}", found),
         marks_of(record, "agreement", "median", mean=float(np.nanmean(found)) if (~np.isnan(found)).any() else None),
         unit=unit,
         others=others,
