@@ -1,4 +1,4 @@
-"""What a newcomer has most often forgotten, told once a run: preprocessing, order of classes, how fine a layer is.
+"""What newcomers often forget, told once a run: preprocessing, order of classes, how fine a layer is, masks a label.
 
 Nothing here is an error, because each of it may be meant. From the records alone.
 """
@@ -17,14 +17,16 @@ NAMED = 6  # classes that are listed
 
 
 def hint_lines(records: Iterable[Record]) -> list[str]:
-    """Return a sentence for models without preprocessing, for layers of few positions, and for each model that seldom
-    gives the label of its cases.
+    """Return a sentence for models without preprocessing, for layers of few positions, for each model that seldom gives
+    the label of its cases, and for masks that several labels of an image share.
     """
     coarse: dict[str, None] = {}
     plain: dict[str, None] = {}
     seldom: dict[tuple[str, ...], str] = {}
+    shared: dict[str, None] = {}
     for record in records:
         cases = record.get("cases") or {}
+        shared.update(dict.fromkeys(_shared_masks(record, cases)))
         for role, subject in (record.get("subjects") or {}).items():
             if "." in role:  # nulls and checkpoints, which are read as the model that they belong to
                 continue
@@ -47,7 +49,19 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
                     f" {cases.get('source')} only: {words}, and see that the model's outputs are in the order of the"
                     f" cases' classes ({', '.join(_classes(cases))}; 'classes' sets it)",
                 )
-    return [*_as_they_are(list(plain)), *coarse, *seldom.values()]
+    return [*_as_they_are(list(plain)), *coarse, *seldom.values(), *shared]
+
+
+def _shared_masks(record: Record, cases: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence where images are looked at for several labels, and have one mask for all of them."""
+    units = cases.get("units") or {}
+    held = record.get("kind") == "localized" or (record.get("criterion") or {}).get("region") == "masks"
+    if held and not units.get("masks") and cases.get("n", 0) > units.get("images", cases.get("n", 0)):
+        yield (
+            f"cases of {cases.get('source')} have one mask an image, and some images are looked at for several labels:"
+            " what speaks for one label counts as inside where it lies in the mask of another one; give a mask a label"
+            " ('columns: {masks: ...}', or masks (N, L, H, W))"
+        )
 
 
 def _as_they_are(names: list[str]) -> Iterator[str]:

@@ -35,6 +35,18 @@ def test_units_of_images_with_several_labels_may_be_seldom_right() -> None:
     assert hint_lines([record(1, 9, cases={**CASES, "units": {"images": 3}})]) == []
 
 
+def test_one_mask_for_several_labels_is_told() -> None:
+    def masked(kind: str = "localized", region: object = None, **units: Any) -> dict[str, Any]:
+        made = record(9, 0, cases={**CASES, "n": 9, "units": {"images": 6, **units}})
+        return {**made, "kind": kind, "criterion": {"region": region}}
+
+    told = hint_lines([masked(), masked("avoids", "masks")])
+    assert len(told) == 1
+    assert told[0].startswith("cases of val have one mask an image, and some images are looked at for several labels")
+    assert hint_lines([masked(masks="label"), masked(images=9), masked("avoids", {"border": 0.1})]) == []
+    assert hint_lines([{**masked(), "cases": {**CASES, "n": 9}}]) == []
+
+
 def test_both_models_of_a_pair_have_their_own_column() -> None:
     made = record(0, 0)
     made["subjects"] = {"before": {**SUBJECT, "name": "b"}, "after": {**SUBJECT, "name": "a"}}
