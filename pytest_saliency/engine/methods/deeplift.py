@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pytest_saliency.engine.methods.inputs import in_groups, no_gradient, scored
+from pytest_saliency.engine.methods.inputs import in_groups, no_gradient, scored, together
 from pytest_saliency.engine.methods.perturbation import Site
 from pytest_saliency.errors import MethodError
 
@@ -63,7 +63,7 @@ def deeplift(site: Site, inputs: Tensor, baselines: Tensor, classes: Tensor) -> 
             site.count("gradients", 2 * len(wanted))
         return torch.stack(made)
 
-    return in_groups(site, len(inputs), rows, group)
+    return in_groups(site, len(inputs), rows, group, together(site, inputs))
 
 
 def _check(site: Site, inputs: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from pytest_saliency.engine.precision import at_least_float32
 from pytest_saliency.engine.runner import guarded
 from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.errors import MethodError, first_line
+
+GRAPHS = 8 * 224 * 224
+"""Positions of inputs whose graphs lie in a CPU's memory together: ResNet-50 keeps 1 GB for so many."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,17 @@ def scores_of(site: Site, inputs: Tensor, what: str) -> tuple[Tensor, bool]:
     return torch.cat([scores for scores, _ in parts]), parts[0][1]
 
 
+def together(site: Site, inputs: Tensor) -> int:
+    """Return how many of ``inputs`` (m, C, *S) are in work at once where gradients go all the way back to them.
+
+    A CPU that runs out of memory ends the process, and there is nothing to halve afterwards; so fewer than in a forward
+    pass, unless a number was asked for.
+    """
+    if site.size.wanted != "auto" or site.runner.device.type != "cpu":
+        return site.size.current
+    return max(1, min(site.size.current, GRAPHS // math.prod(inputs.shape[2:])))
+
+
 def gradients_of(site: Site, inputs: Tensor, classes: Tensor, method: str) -> Tensor:
     """Return the gradients (k, m, C, *S) of the score of ``classes`` (k, m) with respect to ``inputs`` (m, C, *S).
 
@@ -87,6 +102,11 @@ def gradients_of(site: Site, inputs: Tensor, classes: Tensor, method: str) -> Te
     MethodError
         The scores cannot be differentiated as far back as the input.
     """
+
+    def some(part: slice) -> Tensor:
+        step = together(site, inputs)
+        starts = range(part.start, part.stop, step)
+        return torch.cat([work(slice(start, min(part.stop, start + step))) for start in starts], dim=1)
 
     def work(part: slice) -> Tensor:
         leaf = inputs[part].detach().to(site.runner.device).requires_grad_()
@@ -108,7 +128,7 @@ def gradients_of(site: Site, inputs: Tensor, classes: Tensor, method: str) -> Te
                 found.append(torch.zeros_like(leaf) if made is None else made)
         return torch.stack(found).detach().to(inputs.device)
 
-    return torch.cat(site.size.each(inputs.shape[0], work), dim=1)
+    return torch.cat(site.size.each(inputs.shape[0], some), dim=1)
 
 
 def no_gradient(site: Site, method: str, why: str) -> str:
@@ -120,15 +140,17 @@ def no_gradient(site: Site, method: str, why: str) -> str:
     )
 
 
-def in_groups(site: Site, count: int, rows: int, work: Callable[[slice], Tensor]) -> Tensor:
+def in_groups(site: Site, count: int, rows: int, work: Callable[[slice], Tensor], most: int | None = None) -> Tensor:
     """Return what ``work`` makes of groups of images, one behind the other along axis 1.
 
-    Each image brings ``rows`` inputs, and a group has no more of them than fit, but at least one image.
+    Each image brings ``rows`` inputs, and a group has no more of them than fit (nor than ``most``), but at least one
+    image.
     """
     made: list[Tensor] = []
     start = 0
     while start < count:
-        group = slice(start, min(count, start + max(1, site.size.current // rows)))
+        fit = site.size.current if most is None else min(most, site.size.current)
+        group = slice(start, min(count, start + max(1, fit // rows)))
 
         def attempt(group: slice = group) -> Tensor:
             return work(group)
