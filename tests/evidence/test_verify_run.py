@@ -32,6 +32,8 @@ from .bundles import copy_of, rehash, rewrite
 
 Here = Callable[..., pytest.RunResult]
 
+import_everything()  # before pytester notes what is imported, and drops the rest
+
 CONTRACT = """\
 saliency: 1
 contract: toy
@@ -64,7 +66,6 @@ def run(root: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], li
 @pytest.fixture
 def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Here:
     """Run pytest in this process, which spares its start; also where checks are run again (level 3)."""
-    import_everything()
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
     def run_here(folder: Path, *words: str) -> pytest.RunResult:
