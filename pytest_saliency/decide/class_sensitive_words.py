@@ -11,20 +11,24 @@ from pytest_saliency.decide.verdict import Verdict
 
 @dataclass(frozen=True)
 class Compared:
-    """What the two maps of an image are for: ``both``, the map for the ``first``, that for the ``second``, ``told``."""
+    """What two maps of an image are for: ``both``, the map for the ``first``, that for the ``second``; what PASS has
+    ``told``, and on what sort of ``thing`` FAIL found that the maps hardly depend.
+    """
 
     both: str
     first: str
     second: str
     told: str
+    thing: str
 
 
-CLASSES = Compared("top-1 and top-2", "the top-1 map", "the top-2 map", "the top-1 class from the top-2 class")
+CLASSES = Compared("top-1 and top-2", "the top-1 map", "the top-2 map", "the top-1 class from the top-2 class", "class")
 LABELS = Compared(
     "the label and its counterpart",
     "the map for the label",
     "the map for its counterpart",
     "the label from its counterpart",
+    "label",
 )
 """Of images with several labels, whose highest scores are no rivals."""
 
@@ -123,7 +127,7 @@ def headline(
     if verdict is Verdict.PASS:
         return f"the maps tell {compared.told}: {facts}"
     if verdict is Verdict.FAIL:
-        return f"the maps hardly depend on the class: {facts}"
+        return f"the maps hardly depend on the {compared.thing}: {facts}"
     if blocked:
         return f"not demonstrated: {why.reason()}; {facts}"
     missing = next((leg for leg in legs if not leg.holds), legs[0])

@@ -204,17 +204,19 @@ def test_inconclusive_names_the_missing_leg_and_what_would_help() -> None:
 
 def test_units_are_told_by_label_and_counterpart() -> None:
     """The same numbers with other words: every text that names the maps does, and no number changes."""
-    pairs = [sound(60), (np.full(30, 0.4), np.full(30, 0.3)), (np.full(12, 0.1), np.full(12, np.nan))]
+    pairs = [sound(60), (np.full(30, 0.4), np.full(30, 0.3)), (np.ones(40), np.ones(40))]
     texts = []
     for cross, again in [*pairs, (pairs[0][0], None)]:
         one, other = decide(cross, again), decide(cross, again, compared=LABELS)
         said = json.dumps(one.to_dict()).replace("top-1 and top-2", LABELS.both).replace("the top-1 map", LABELS.first)
         said = said.replace("the top-2 map", LABELS.second).replace("the top-1 class from the top-2 class", LABELS.told)
+        said = said.replace("the maps hardly depend on the class:", "the maps hardly depend on the label:")
         assert json.loads(said) == other.to_dict()
         assert "top-" not in json.dumps(other.to_dict())
         texts.append(other.headline)
     assert texts[0].startswith("the maps tell the label from its counterpart: ")
     assert "the map for the label agrees more with its own repeat under jitter than with the map for its co" in texts[1]
+    assert texts[2].startswith("the maps hardly depend on the label: ")
 
 
 def test_titles_read_as_a_sentence_before_their_limit() -> None:

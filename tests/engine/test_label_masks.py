@@ -151,6 +151,7 @@ def test_masks_a_label_need_labels() -> None:
 # -- what checks make of them -----------------------------------------------------------------------------------------
 
 SEVERAL = np.array([[0, 1, 1, 0, 0], [0, 1, 0, 1, 0], [0, 0, 1, 1, 0], [0, 1, 1, 1, 0]] * 6)
+UNITS_OF_MANY = [(int(i), int(u)) for i, u in np.argwhere(SEVERAL)]
 
 
 def many(masks: Any) -> Cases:
@@ -170,7 +171,7 @@ def test_the_evidence_of_a_label_is_held_against_its_own_mask() -> None:
     drawn, pixels = patches(SEVERAL), images(SEVERAL).astype(np.float64)
     own, turned = inside(many(drawn), min_mass=0.4), inside(many(drawn[:, [0, 2, 3, 1, 4]]), min_mass=0.4)
     whole = inside(many(drawn.any(1)), min_mass=0.4)
-    rows = sorted((f"p{i:02}#{NAMES[u]}", i, u) for i, u in np.argwhere(SEVERAL))
+    rows = sorted((f"p{i:02}#{NAMES[u]}", i, u) for i, u in UNITS_OF_MANY)
     assert own["per_image"]["id"] == [case for case, _, _ in rows]
     for record, region in ((own, lambda i, u: drawn[i, u]), (whole, lambda i, u: drawn[i].any(0))):
         known = [pixels[i, u][region(i, u)].sum() / pixels[i, u].sum() for _, i, u in rows]
@@ -194,6 +195,12 @@ def test_a_region_to_avoid_may_be_a_labels() -> None:
     kept_out = ~drawn & drawn.any(1, keepdims=True)  # where the other labels are
     record = inside(many(kept_out), "avoids", region="masks", max_mass=0.3)
     assert record["verdict"] == "PASS"
+    # The map for the counterpart, in the place of the label.
+    other = inside(many(drawn), "avoids", region="masks", target="top2", max_mass=0.3)
+    pixels, rows = images(SEVERAL).astype(np.float64), sorted((f"p{i:02}#{NAMES[u]}", i, u) for i, u in UNITS_OF_MANY)
+    against = {1: 2, 2: 1, 3: 2}
+    known = [pixels[i, against[u]][drawn[i, u]].sum() / pixels[i, against[u]].sum() for _, i, u in rows]
+    np.testing.assert_allclose(other["per_image"]["mass_inside"], known, rtol=1e-5)
 
 
 def test_labels_without_masks_are_refused_where_masks_are_needed() -> None:
