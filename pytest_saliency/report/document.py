@@ -17,6 +17,7 @@ from pytest_saliency.records.runfile import run_document
 from pytest_saliency.report.families import families_of
 from pytest_saliency.report.paths import option_path, option_text
 from pytest_saliency.report.reached import unreached
+from pytest_saliency.report.undemanding import undemanding
 
 if TYPE_CHECKING:
     from pytest_saliency.shards import Sharding
@@ -188,6 +189,7 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
     ]
     if published:
         found.append(f"Decided by the published rule alone: {', '.join(published)}.")
+    found += undemanding(records)
     for lock in document["locks"]:
         if lock.get("state") == "changed":
             found.append(lock["why"])

@@ -1,0 +1,47 @@
+"""Checks that passed and say less than they seem to: of a control, of one model twice, at chance, at a wide alpha.
+
+A contract may ask for so little. Whoever reads the decision alone must not have to find it in the notes of a check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+USUAL_ALPHA = 0.05
+LIMITS = {"max_mass": 1, "min_mass": -1, "min_hits": -1}
+"""Limits that chance can meet, and the sign that makes a larger one ask for less."""
+
+
+def undemanding(records: Sequence[Record]) -> list[str]:
+    """Return a sentence for each check that passed and asked for little, as far as its record shows it."""
+    return [said for record in records if record["verdict"] == "PASS" for said in _said(record)]
+
+
+def _said(record: Record) -> list[str]:
+    from pytest_saliency.engine.methods.names import CONTROLS
+
+    node, criterion, found = str(record["node"]), record.get("criterion") or {}, []
+    method = str((record.get("method") or {}).get("name") or "")
+    if method.partition("[")[0] in CONTROLS:
+        found.append(f"{node} passed with the maps of {method}, which know nothing of what the model found.")
+    subjects = record.get("subjects") or {}
+    before, after = ((subjects.get(role) or {}) for role in ("before", "after"))
+    if before.get("state_sha256") and before.get("state_sha256") == after.get("state_sha256"):
+        names = f"{before.get('name')} and {after.get('name')} hold the same numbers"
+        found.append(f"{node} compares a model with itself: {names}.")
+    chance = ((record.get("decision") or {}).get("readouts") or {}).get("chance")
+    if isinstance(chance, int | float) and math.isfinite(chance):
+        easy = [
+            f"{name} {criterion[name]:g}"
+            for name, sign in LIMITS.items()
+            if criterion.get(name) is not None and sign * criterion[name] >= sign * chance
+        ]
+        if easy:
+            found.append(f"{node} asks for no more than chance ({chance:.2g}): {', '.join(easy)}.")
+    alpha = criterion.get("alpha")
+    if isinstance(alpha, int | float) and alpha > USUAL_ALPHA:
+        found.append(f"{node} passed at alpha {alpha:g}, where {USUAL_ALPHA:g} is usual.")
+    return found

@@ -1,0 +1,84 @@
+"""What a passing check asked for, said where the decision is read: controls, one and the same model, chance, alpha."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fixtures.records import sample_record
+from pytest_saliency.report.undemanding import undemanding
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    """Return a passing check of a region that covers 0.36 of an image, as a record tells it."""
+    base = {
+        "node": "a.saliency.yaml::b",
+        "verdict": "PASS",
+        "criterion": {"alpha": 0.05, "max_mass": 0.2},
+        "method": {"name": "gradcam", "version": 1},
+        "subjects": {"after": {"name": "ft", "state_sha256": "a" * 64}},
+        "decision": {"readouts": {"chance": 0.36}},
+    }
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize("kind", ["class_sensitive", "faithful", "no_semantic_drift"])
+def test_a_usual_check_asks_for_enough(kind: str) -> None:
+    assert undemanding([sample_record(kind, "PASS"), made()]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [("centre", True), ("random_model[gradcam]", True), ("layercam", False), ("case[logits:3]", False)],
+)
+def test_a_control_is_told(method: str, told: bool) -> None:
+    said = undemanding([made(method={"name": method})])
+    assert said == [
+        f"a.saliency.yaml::b passed with the maps of {method}, which know nothing of what the model found."
+    ] * int(told)
+
+
+def test_a_model_under_two_names_is_told() -> None:
+    models = {role: {"name": name, "state_sha256": "a" * 64} for role, name in (("before", "tl"), ("after", "ft"))}
+    assert undemanding([made(subjects=models)]) == [
+        "a.saliency.yaml::b compares a model with itself: tl and ft hold the same numbers."
+    ]
+    models["before"]["state_sha256"] = "b" * 64
+    assert undemanding([made(subjects=models)]) == []
+    assert undemanding([made(subjects={role: {"name": role} for role in models})]) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "easy"),
+    [
+        ("max_mass", 0.5, True),
+        ("max_mass", 0.36, True),
+        ("max_mass", 0.35, False),
+        ("min_mass", 0.3, True),
+        ("min_mass", 0.4, False),
+        ("min_hits", 0.36, True),
+        ("min_hits", 0.37, False),
+        ("max_share", 0.9, False),
+    ],
+)
+def test_a_limit_that_chance_keeps_is_told(limit: str, value: float, easy: bool) -> None:
+    said = undemanding([made(criterion={"alpha": 0.05, limit: value})])
+    assert said == [f"a.saliency.yaml::b asks for no more than chance (0.36): {limit} {value:g}."] * int(easy)
+
+
+def test_a_wide_alpha_is_told() -> None:
+    assert undemanding([made(criterion={"alpha": 0.2})]) == [
+        "a.saliency.yaml::b passed at alpha 0.2, where 0.05 is usual."
+    ]
+    assert undemanding([made(criterion={"alpha": 0.01})]) == []
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN"])
+def test_only_what_passed_is_told(verdict: str) -> None:
+    assert undemanding([made(verdict=verdict, method={"name": "centre"}, criterion={"alpha": 0.4})]) == []
+
+
+def test_a_record_without_what_is_looked_for_says_nothing() -> None:
+    assert undemanding([{"node": "a.py::b", "verdict": "PASS"}]) == []
+    assert undemanding([made(decision=None, method=None, subjects=None, criterion=None)]) == []
