@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,13 +46,14 @@ def check_maps(folder: Path, document: Mapping[str, Any]) -> Found:
     from pytest_saliency.checks.registry import KINDS
 
     found = Found(2)
-    scored, without = [], 0
+    scored: list[str] = []
+    without: list[str] = []
     for name, record in zip(names_of(document["records"]), document["records"], strict=True):
         if record.get("decision") is None:
             continue
         maps, kind = record.get("maps"), KINDS.get(str(record.get("kind")))
         if not maps and not (kind and "method" in kind.fixed):
-            without += 1
+            without.append(name)
             continue
         if record.get("kind") not in SCORED or _of_masks(record):
             found.skipped.append(
@@ -65,13 +66,18 @@ def check_maps(folder: Path, document: Mapping[str, Any]) -> Found:
         if len(found.findings) == before:
             scored.append(name)
     if without:
-        checks = f"{without} check{'s' if without != 1 else ''}"
-        found.skipped.append(
-            f"level 2 for {checks}: the bundle has no maps of them (--saliency-bundle-maps keeps them)"
-        )
+        found.skipped.append(_without(without, any(record.get("maps") for record in document["records"])))
     if scored:
         found.checked.append(f"the per-image numbers of {', '.join(scored)} follow from the stored maps")
     return found
+
+
+def _without(names: Sequence[str], others: bool) -> str:
+    """Return the words for the checks ``names`` without maps; ``others``: the bundle has maps of other checks."""
+    if others:
+        return f"level 2 for {', '.join(names)}: of these the bundle has no maps"
+    checks = f"{len(names)} check{'s' if len(names) != 1 else ''}"
+    return f"level 2 for {checks}: the bundle has no maps (--saliency-bundle-maps keeps them)"
 
 
 def _of_masks(record: Record) -> bool:

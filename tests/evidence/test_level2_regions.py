@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fixtures.records import sample_record
-from pytest_saliency.evidence.level2 import SCORED, _of_masks
+from pytest_saliency.evidence.level2 import SCORED, _of_masks, check_maps
 from tests.measure.oracle import enlarge
 
 SIZE = (20, 30)
@@ -55,3 +56,12 @@ def test_masks_are_left_to_the_model_and_the_images() -> None:
     maps = np.ones((2, 3, 3), dtype=np.float32)
     assert _of_masks(record("masks", maps, ["ok", "ok"]))
     assert not _of_masks(record({"border": 0.1}, maps, ["ok", "ok"]))
+
+
+def test_checks_without_maps_are_named_where_maps_were_kept_and_the_option_where_none_were(tmp_path: Path) -> None:
+    kept = {**record("masks", np.ones((2, 3, 3), dtype=np.float32), ["ok", "ok"]), "maps": {"path": "maps/a"}}
+    bare = {**sample_record("faithful", "PASS"), "maps": None}
+    (said,) = [one for one in check_maps(tmp_path, {"records": [kept, bare]}).skipped if one.startswith("level 2")]
+    assert said == f"level 2 for {bare['node']}: of these the bundle has no maps"
+    (said,) = check_maps(tmp_path, {"records": [bare, {**bare, "node": "b"}]}).skipped
+    assert said == "level 2 for 2 checks: the bundle has no maps (--saliency-bundle-maps keeps them)"
