@@ -300,6 +300,7 @@ def test_windows_are_a_sentence() -> None:
         ([(2, 1, 5, 5), (2, 1, 4, 4)], "changes the number of its tokens between layers \\(5, then 4\\)"),
         ([(2, 1, 5, 5), (2, 1, 1, 5)], "pools its tokens by attention \\(1 ask 5\\)"),
         ([(6, 1, 5, 5)], "attends within windows \\(3 an image\\)"),
+        ([(2, 1, 4, 9, 9)], "attends within groups of its tokens \\(weights of shape \\(2, 1, 4, 9, 9\\)\\)"),
     ],
 )
 def test_what_is_no_layer_of_a_rollout_is_told(shapes: list[tuple[int, ...]], sentence: str) -> None:
@@ -312,7 +313,7 @@ def test_what_is_no_layer_of_a_rollout_is_told(shapes: list[tuple[int, ...]], se
             made = self.fc(self.conv(x).mean((2, 3)))
             for shape in shapes:
                 n = len(x) * shape[0] // 2
-                q, k = torch.ones(n, shape[1], shape[2], 3), torch.ones(n, shape[1], shape[3], 3)
+                q, k = torch.ones(n, *shape[1:-1], 3), torch.ones(n, *shape[1:-2], shape[-1], 3)
                 made = made + F.scaled_dot_product_attention(q, k, k).sum() * 0
             return made
 

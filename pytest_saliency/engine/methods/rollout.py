@@ -58,7 +58,9 @@ class Rolling:
         if self.refused:
             return
         tokens = weights.shape[-1]
-        if len(weights) != self.images:
+        if weights.dim() != 4:  # as Hiera's, whose windows have an axis of their own
+            self.refused = f"attends within groups of its tokens (weights of shape {tuple(weights.shape)})"
+        elif len(weights) != self.images:
             self.refused = f"attends within windows ({len(weights) // self.images} an image)"
         elif weights.shape[-2] != tokens:
             self.refused = f"pools its tokens by attention ({weights.shape[-2]} ask {tokens})"
