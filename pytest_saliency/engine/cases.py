@@ -23,7 +23,7 @@ from pytest_saliency.engine.images import (
     files_below,
     image_file,
 )
-from pytest_saliency.engine.label_masks import are_by_label, listed_masks, with_label_arrays, with_label_masks
+from pytest_saliency.engine.label_masks import are_by_label, file_label_masks, with_label_arrays, with_label_masks
 from pytest_saliency.engine.masks import NEEDED, FileMask, MaskSource, array_masks, folder_masks, same_size
 from pytest_saliency.engine.multi_label import (
     Blank,
@@ -190,10 +190,7 @@ class Cases:
         names = tuple(str(i) for i in ids) if ids is not None else tuple(Path(p).as_posix() for p in paths)
         where = source or (str(root) if root is not None else "files")
         sets = is_label_sets(labels)
-        by_label = {
-            word: [None if path is None else FileMask(base / path) for path in listed_masks(column, word, where)]
-            for word, column in (masks.items() if isinstance(masks, Mapping) else ())
-        }
+        by_label = file_label_masks(masks, base, where)
         made = cls(
             ids=names,
             labels=(0,) * len(names) if sets else _labels(labels, names, where),

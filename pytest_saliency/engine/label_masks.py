@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from pytest_saliency.engine.masks import ArrayMask, MaskSource, array_masks
+from pytest_saliency.engine.masks import ArrayMask, FileMask, MaskSource, array_masks
 from pytest_saliency.engine.multi_label import Label, label_index
 from pytest_saliency.errors import CasesError
 
@@ -99,7 +100,7 @@ def with_label_arrays(units: Cases, base: Cases, masks: Any, sizes: Sequence[tup
     ``sizes`` are the spatial sizes of the images; else as :func:`with_label_masks`.
     """
     if isinstance(masks, Mapping):
-        given = {word: _column(listed_masks(held, word, base.source), base, sizes) for word, held in masks.items()}
+        given = {word: _column(_listed(held, word, base.source), base, sizes) for word, held in masks.items()}
         return with_label_masks(units, base, given, labels)
     if units.others is None:
         return units
@@ -117,7 +118,28 @@ def with_label_arrays(units: Cases, base: Cases, masks: Any, sizes: Sequence[tup
     return replace(units, masks=tuple(made), label_masks=True)
 
 
-def listed_masks(column: Any, label: Label, source: str) -> list[Any]:
+def file_label_masks(masks: Any, root: Path, source: str) -> dict[Label, list[FileMask | None]]:
+    """Return masks in files from a mapping of labels to their paths, which start at ``root``; nothing from others.
+
+    Raises
+    ------
+    CasesError
+        Something that is no path and not None, which stands for an image without the label.
+    """
+    made: dict[Label, list[FileMask | None]] = {}
+    for word, column in masks.items() if isinstance(masks, Mapping) else ():
+        made[word] = []
+        for path in _listed(column, word, source):
+            if not isinstance(path, str | Path | None):
+                raise CasesError(
+                    f"'masks' of {source} holds {path!r} for the label '{word}'; give the path of a file, or None for"
+                    " an image without that label."
+                )
+            made[word].append(None if path is None else FileMask(root / path))
+    return made
+
+
+def _listed(column: Any, label: Label, source: str) -> list[Any]:
     """Return the masks of a label; raises CasesError for what is no list of them."""
     if isinstance(column, str) or not hasattr(column, "__iter__"):
         raise CasesError(f"'masks' of {source} must hold, for the label '{label}', a list with one mask an image.")

@@ -118,6 +118,12 @@ def test_files(tmp_path: Path) -> None:
     given["mass"][2] = None
     with pytest.raises(CasesError, match=r"'2\.png#mass' has no mask, but 'masks' names its label 'mass'"):
         Cases.from_files(paths, SETS, masks=given, **names)
+    given["mass"][2] = float("nan")
+    with pytest.raises(
+        CasesError, match=r"'masks' of .* holds nan for the label 'mass'; give the path of a file, or None"
+    ):
+        Cases.from_files(paths, SETS, masks=given, **names)
+    given["mass"][2] = None
     held = Cases.from_files(paths, SETS, masks=given, **(names | {"pairs": {}}))
     assert held.masks is None, "held-out images are counted on, not looked at"
 
