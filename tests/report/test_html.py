@@ -213,6 +213,13 @@ def test_deviations_are_listed() -> None:
     assert "recorded no deviation" in page_of(sample_document([])).one("main").text
 
 
+def test_the_decision_says_how_many_deviations_stand_beside_it() -> None:
+    one, two = ({"deviations": [f"Something {k}." for k in range(count)]} for count in (1, 2))
+    assert page_of(sample_document(**one)).one("p", cls="decision").text.endswith("1 deviation to be read with it.")
+    assert page_of(sample_document(**two)).one("p", cls="decision").text.endswith("2 deviations to be read with it.")
+    assert "deviation" not in page_of(sample_document([])).one("p", cls="decision").text
+
+
 # The matrix
 
 
