@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,22 @@ def refused(result: Result, *words: str) -> None:
         assert word in error
 
 
+def test_folders_in_another_order_than_the_outputs_are_told(inside: Path, tmp_path: Path) -> None:
+    out, right = tmp_path / "wrong.saliency.yaml", tmp_path / "right.saliency.yaml"
+    turned = tmp_path / "turned"  # the outputs are blue, green, red; these folders sort as azure, crimson, green
+    for name, other in (("blue", "azure"), ("red", "crimson"), ("green", "green")):
+        shutil.copytree(inside / "data" / name, turned / other)
+    made = start(inside, out, data=turned)
+    (said,) = (line for line in made.output.splitlines() if line.startswith("but "))
+    assert "'before' gives the label of only" in said
+    assert "(0 azure, 1 crimson, 2 green; --order sets" in said
+    assert "\n# To be put right first: 'before' gives the label of only" in out.read_text()
+    made = start(inside, right, "--order", "azure, green, crimson", data=turned)
+    assert made.exit_code == 0, made.output
+    assert "but " not in made.output
+    assert "\n  classes: [azure, green, crimson]\n" in right.read_text()
+
+
 def test_what_cannot_work_is_one_sentence_and_writes_nothing(inside: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.saliency.yaml"
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
@@ -125,7 +142,9 @@ def test_what_cannot_work_is_one_sentence_and_writes_nothing(inside: Path, tmp_p
     refused(start(inside, out, after="no.pt"), "there is no file no.pt")
     refused(start(inside, out, after="before.pt"), "the same file")
     refused(start(inside, out, data="no"), "image folder no does not exist")
+    refused(start(inside, out, data="before.pt"), "before.pt is a file", "one folder of images a class", "'csv'")
     refused(start(inside, out, data=tmp_path / "flat"), "has no class folders")
+    refused(start(inside, out, "--order", "blue, green"), "class folder 'red' that 'classes' does not list")
     refused(start(inside, out, data=tmp_path / "few"), "has 3 images", "40 at least")
     refused(start(inside, out, "--classes", 3), "--classes is for torchvision")
     refused(start(inside, out, "--preprocess", "gray"), "--preprocess 'gray' is not a mapping")

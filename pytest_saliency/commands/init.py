@@ -43,6 +43,10 @@ FEWEST = 20
     help="With --from: torchvision:NAME, timm:NAME, huggingface:FOLDER, or package.module:function of the module.",
 )
 @click.option("--classes", type=click.IntRange(min=2), help="With --from: outputs of torchvision or timm.")
+@click.option(
+    "--order",
+    help="With --from: the class folders in the order of the model's outputs, separated by commas; else alphabetical.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="With --from: the contract to write.")
 @click.option("--layer", default="auto", show_default=True, help="With --from: where maps are read.")
 @click.option("--preprocess", help="With --from: as a contract writes it, such as '{resize: 256, channels: 1}'.")
@@ -57,6 +61,7 @@ def init(
     pilot: tuple[Path, Path, Path] | None,
     model: str | None,
     classes: int | None,
+    order: str | None,
     out: Path | None,
     layer: str,
     preprocess: str | None,
@@ -70,8 +75,10 @@ def init(
     images that each check needs: by default contracts/NAME.saliency.yaml in FOLDER, named after AFTER.
     """
     if pilot is None:
-        if model is not None or out is not None or classes is not None or preprocess is not None:
-            raise click.UsageError("--model, --classes, --out and --preprocess belong to --from BEFORE AFTER DATA.")
+        if any(one is not None for one in (model, out, classes, order, preprocess)):
+            raise click.UsageError(
+                "--model, --classes, --order, --out and --preprocess belong to --from BEFORE AFTER DATA."
+            )
         _templates(folder, force)
         return
     before, after, data = pilot
@@ -80,7 +87,8 @@ def init(
             "--from needs --model: torchvision:resnet18, or package.module:function of your own code."
         )
     target = out or folder / "contracts" / f"{_slug(after.stem)}.saliency.yaml"
-    _proposal(_head(target, before, after, data, model, classes, layer, preprocess, images, seed), device)
+    names = tuple(name.strip() for name in order.split(",")) if order is not None else ()
+    _proposal(_head(target, before, after, data, model, classes, names, layer, preprocess, images, seed), device)
 
 
 def _templates(folder: Path, force: bool) -> None:
@@ -114,6 +122,7 @@ def _head(
     data: Path,
     model: str,
     classes: int | None,
+    order: tuple[str, ...],
     layer: str,
     preprocess: str | None,
     images: int,
@@ -150,9 +159,14 @@ def _head(
         )
     if source == "huggingface" and not Path(name).is_dir():
         raise SaliencyError(f"--model {model}: there is no folder {name}; give one as save_pretrained leaves it.")
+    if data.is_file():
+        raise SaliencyError(
+            f"{data} is a file, and a pilot takes a folder with one folder of images a class. For a table write the"
+            " contract by hand (pytest-saliency init FOLDER; 'csv' under 'cases')."
+        )
     if not data.is_dir():
-        raise SaliencyError(f"image folder {data} does not exist or is not a folder; check the path.")
-    cases = Cases.from_imagefolder(data)
+        raise SaliencyError(f"image folder {data} does not exist; check the path.")
+    cases = Cases.from_imagefolder(data, classes=order or None)
     folders = len(cases.class_names or ())
     written = _preprocess(preprocess)
     assumed = written is None and source in ASSUMED
@@ -171,6 +185,7 @@ def _head(
         sample=min(images, len(cases)),
         seed=seed,
         day=datetime.now(UTC).date().isoformat(),
+        order=order,
     )
 
 
@@ -211,6 +226,8 @@ def _proposal(head: Head, device: str) -> None:
         raise SaliencyError(f"nothing was written, as {head.path} is there by now; give another name with --out.")
     write_text_whole(head.path, made.text)
     click.echo(f"wrote {head.path}: {len(made.results)} checks, each of which these two models pass")
+    if made.warning:
+        click.echo(f"but {made.warning}")
     if head.assumed:
         click.echo(
             f"its preprocess is assumed, from {head.owner}'s own weights: correct it if yours differ, and run again"

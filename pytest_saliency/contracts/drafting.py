@@ -22,7 +22,8 @@ class Head:
 
     ``model`` is ``torchvision:NAME``, ``timm:NAME``, ``huggingface:FOLDER`` or ``package.module:function``; ``sample``
     how many of the ``images`` are looked at. ``assumed`` tells that ``preprocess`` was not given, but is what the
-    package's own weights, or those of the folder, were made with.
+    package's own weights, or those of the folder, were made with. ``order``: the class folders as the model's outputs
+    are ordered, where that is not the alphabet's order.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Head:
     sample: int
     seed: int
     day: str
+    order: tuple[str, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -56,8 +58,12 @@ def contract_text(
     checks: Sequence[Proposed],
     left_out: Mapping[str, str],
     needed: Mapping[str, str] | None = None,
+    warning: str = "",
 ) -> str:
-    """Return the contract. Without ``checks`` it holds one of every model, so that the parser can read the rest."""
+    """Return the contract, with ``warning`` in its head.
+
+    Without ``checks`` it holds one of every model, so that the parser can read the rest.
+    """
     lines = [
         *_comment(
             f"Proposed by pytest-saliency init --from on {head.day}, from a pilot: {head.before.name} and"
@@ -66,6 +72,7 @@ def contract_text(
             " more times with other seeds, run pytest --saliency-json on each, and let pytest-saliency calibrate"
             " propose limits from all of them. Then fix the limits, before you look at results that you want judged."
         ),
+        *(_comment(f"To be put right first: {warning}") if warning else ()),
         "saliency: 1",
         f"contract: {head.slug}",
         "models:",
@@ -74,6 +81,8 @@ def contract_text(
         "cases:",
         f"  imagefolder: {_scalar(head.relative(head.data))}",
     ]
+    if head.order:
+        lines.append(f"  classes: {_flow(head.order)}")
     if head.sample < head.images:
         lines.append(f"  sample: {{n: {head.sample}, seed: {head.seed}, per_class: balanced}}")
     lines += ["defaults:", "  model: after", "  alpha: 0.05"]

@@ -21,6 +21,7 @@ from pytest_saliency.contracts.sources import make_cases, make_subject
 from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
+from pytest_saliency.report.hints import seldom
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
@@ -32,16 +33,22 @@ SMALLEST = 40
 FAR = 0.5
 """A mean IoU drop beyond this is more than fine-tuning usually brings about."""
 
+NAMED = 6  # classes that are listed
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a pilot gives: the text of a contract, and what it holds of the pilot's models by check."""
+    """What a pilot gives: the text of a contract, and what it holds of the pilot's models by check.
+
+    ``warning`` is what has to be put right first, where a model is seldom right; it stands in the text, too.
+    """
 
     text: str
     results: Mapping[str, Result]
     left_out: Mapping[str, str]
+    warning: str = ""
 
 
 def run_pilot(head: Head, root: Path, device: str, say: Say) -> Pilot:
@@ -155,9 +162,27 @@ def _proposed(head: Head, explained: Mapping[str, Explained], say: Say) -> Pilot
             " something else. Take them only if you know that this fine-tuning is clean."
         )
     notes = {one.draft.id: needed(one, results[one.draft.id].decision) for one in checks}
-    text = contract_text(head, checks, left, notes)
+    warning = _seldom_right(explained)
+    text = contract_text(head, checks, left, notes, warning)
     parse_contract(text.encode(), head.path)
-    return Pilot(text, results, left)
+    return Pilot(text, results, left, warning)
+
+
+def _seldom_right(explained: Mapping[str, Explained]) -> str:
+    """Return a sentence where a model gives less than half of the labels: its outputs may have another order."""
+    shares = {name: one.correct for name, one in explained.items() if seldom(int(one.correct.sum()), len(one.correct))}
+    if not shares:
+        return ""
+    said = " and ".join(
+        f"'{name}' gives the label of only {right.sum()} of {len(right)} images" for name, right in shares.items()
+    )
+    names = next(iter(explained.values())).cases.class_names or ()
+    listed = ", ".join(f"{place} {name}" for place, name in enumerate(names[:NAMED]))
+    return (
+        f"{said}: see that the model's outputs are in the order of the classes ({listed}"
+        f"{', ...' if names[NAMED:] else ''}; --order sets another one) and that the preprocess is that of the"
+        " training, and run again. Limits from the few images that are left say little."
+    )
 
 
 def _taken(

@@ -22,6 +22,7 @@ from pytest_saliency.records.hashing import sha256_of_file
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TAR_MARK = 257  # where a tar file says what it is
 CUT_SHORT = "it may be cut short, a Git LFS pointer, or a web page saved under this name. Fetch it anew."
 
 
@@ -119,6 +120,8 @@ def _read(path: Path, name: str) -> object:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _may_be_checkpoint(path):  # text, such as a Git LFS pointer, is read as a pickle
+            raise _unreadable(path, name) from None
         found = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         holds = f"it holds an object of type {found[1]}" if found else "a whole model, or objects of other classes"
         state = ".state_dict()" if _is_object(path) else "['state_dict']"
@@ -129,10 +132,21 @@ def _read(path: Path, name: str) -> object:
             " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
         ) from None
     except Exception:  # torch raises a dozen types for files that are not checkpoints, few of them telling
-        raise WeightsError(
-            f"weights of model '{name}': {path} ({path.stat().st_size:,} bytes) is neither safetensors nor a checkpoint"
-            f" that torch.load(weights_only=True) reads; {CUT_SHORT}"
-        ) from None
+        raise _unreadable(path, name) from None
+
+
+def _unreadable(path: Path, name: str) -> WeightsError:
+    return WeightsError(
+        f"weights of model '{name}': {path} ({path.stat().st_size:,} bytes) is neither safetensors nor a checkpoint"
+        f" that torch.load(weights_only=True) reads; {CUT_SHORT}"
+    )
+
+
+def _may_be_checkpoint(path: Path) -> bool:
+    """Tell whether the file begins as what torch.save writes does: an archive, a tar file or a binary pickle."""
+    with path.open("rb") as file:
+        start = file.read(TAR_MARK + 5)
+    return start.startswith((b"PK", b"\x80")) or start[TAR_MARK:] == b"ustar"
 
 
 def _is_object(path: Path) -> bool:
@@ -195,8 +209,25 @@ def _refuse_mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], 
     if parts:
         raise WeightsError(
             f"weights of model '{name}' belong to another architecture: of the tensors in {path}, {'; '.join(parts)}."
-            " Check the architecture and its number of classes."
+            f" {_advice(missing, unexpected, differ)}"
         )
+
+
+def _advice(missing: list[str], unexpected: list[str], differ: list[str]) -> str:
+    """Return what to do: where the names tell that the network fits, it is not the network."""
+    if unexpected and not missing and not differ:
+        return (
+            "All that the model needs is there: if the rest is no part of the network (a loss, a metric), save the"
+            " network's state alone; if it is, the model that was built lacks it."
+        )
+    parts = missing[0].split(".")[:-1] if missing else []
+    for whole in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
+        if not differ and {f"{whole}.{key}" for key in unexpected} == set(missing):
+            return (
+                f"They differ by '{whole}.' only: the file holds the state of the module '{whole}' inside of the model."
+                f" Save the whole model's state, or let the contract build '{whole}' alone."
+            )
+    return "Check the architecture and its number of classes."
 
 
 def _shape(tensor: Tensor) -> str:

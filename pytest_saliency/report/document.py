@@ -15,6 +15,7 @@ from pytest_saliency.errors import ContractError, SaliencyError
 from pytest_saliency.records.record import without_result
 from pytest_saliency.records.runfile import run_document
 from pytest_saliency.report.families import families_of
+from pytest_saliency.report.hints import seldom_right
 from pytest_saliency.report.paths import option_path, option_text
 from pytest_saliency.report.reached import unreached
 from pytest_saliency.report.undemanding import undemanding
@@ -190,6 +191,7 @@ def deviations(document: Mapping[str, Any]) -> list[str]:
     if published:
         found.append(f"Decided by the published rule alone: {', '.join(published)}.")
     found += undemanding(records)
+    found += [f"{said[0].upper()}{said[1:]}." for said in seldom_right(records)]
     for lock in document["locks"]:
         if lock.get("state") == "changed":
             found.append(lock["why"])

@@ -20,11 +20,11 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
     """Return a sentence for models without preprocessing, for layers of few positions, for each model that seldom gives
     the label of its cases, and for masks that several labels of an image share.
     """
+    known = list(records)
     coarse: dict[str, None] = {}
     plain: dict[str, None] = {}
-    seldom: dict[tuple[str, ...], str] = {}
     shared: dict[str, None] = {}
-    for record in records:
+    for record in known:
         cases = record.get("cases") or {}
         shared.update(dict.fromkeys(_shared_masks(record, cases)))
         for role, subject in (record.get("subjects") or {}).items():
@@ -40,16 +40,35 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
                     f" {subject.get('layer')}, too few to tell regions apart: name an earlier 'layer' (pytest-saliency"
                     " layers lists them), or give the model larger images"
                 ] = None
-            right = _right(record, role)
-            if right and sum(right) < SELDOM * len(right) and not cases.get("units"):
-                words = "no preprocess is declared" if undeclared else "look at its preprocess"
-                seldom.setdefault(
-                    (str(record.get("contract")), str(subject.get("name")), str(cases.get("source"))),
-                    f"model '{subject.get('name')}' gives the label of {sum(right)} of {len(right)} cases of"
-                    f" {cases.get('source')} only: {words}, and see that the model's outputs are in the order of the"
-                    f" cases' classes ({', '.join(_classes(cases))}; 'classes' sets it)",
+    return [*_as_they_are(list(plain)), *coarse, *seldom_right(known), *shared]
+
+
+def seldom_right(records: Iterable[Record]) -> list[str]:
+    """Return a sentence for each model that gives the label of less than half of its cases, with what to look at.
+
+    Once for each contract, model and cases; of images with several labels nothing is told.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for record in records:
+        cases = record.get("cases") or {}
+        for role, subject in (record.get("subjects") or {}).items():
+            right = [] if "." in role or cases.get("units") else _right(record, role)
+            if right and seldom(sum(right), len(right)):
+                look = "declare its preprocess" if subject.get("preprocess") == {} else "look at its preprocess"
+                contract, name, source = record.get("contract"), subject.get("name"), cases.get("source")
+                whose = f" (contract {contract})" if contract else ""
+                found.setdefault(
+                    (str(contract), str(name), str(source)),
+                    f"model '{name}'{whose} gives the label of only {sum(right)} of {len(right)} cases of {source}:"
+                    f" {look}, and see that the model's outputs are in the order of the cases' classes"
+                    f" ({', '.join(_classes(cases))}; 'classes' sets it)",
                 )
-    return [*_as_they_are(list(plain)), *coarse, *seldom.values(), *shared]
+    return list(found.values())
+
+
+def seldom(right: int, of: int) -> bool:
+    """Tell whether a model is right so seldom that its classes or its preprocessing may be others."""
+    return right < SELDOM * of
 
 
 def _shared_masks(record: Record, cases: Mapping[str, Any]) -> Iterator[str]:

@@ -199,6 +199,28 @@ def test_another_digest_than_declared_is_refused(tmp_path: Path, trained: nn.Mod
     assert load_weights(fresh, path, "ft", digest).sha256 == digest
 
 
+@pytest.mark.parametrize("text", ["version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "file,label\na,b\n"])
+def test_text_is_not_taken_for_a_pickle(tmp_path: Path, fresh: nn.Module, text: str) -> None:
+    (tmp_path / "w.ckpt").write_text(text)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(fresh, tmp_path / "w.ckpt", "ft")
+    assert "is neither safetensors nor a checkpoint" in str(caught.value)
+    assert "a Git LFS pointer" in str(caught.value)
+
+
+def test_names_that_fit_but_for_a_loss_or_a_module_around_say_so(
+    tmp_path: Path, trained: nn.Module, fresh: nn.Module
+) -> None:
+    save_file({**trained.state_dict(), "criterion.weight": torch.ones(3)}, tmp_path / "loss.safetensors")
+    with pytest.raises(WeightsError, match=r"1 unexpected \(criterion\.weight\)\. All that the model needs is there"):
+        load_weights(fresh, tmp_path / "loss.safetensors", "ft")
+    around = nn.Module()
+    around.net = fresh
+    save_file(trained.state_dict(), tmp_path / "inside.safetensors")
+    with pytest.raises(WeightsError, match=r"They differ by 'net\.' only: .* let the contract build 'net' alone\."):
+        load_weights(around, tmp_path / "inside.safetensors", "ft")
+
+
 def test_another_architecture_is_told_in_one_sentence(tmp_path: Path, fresh: nn.Module) -> None:
     other = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Identity(), nn.Linear(2, 5), nn.Linear(5, 1))
     save_file(other.state_dict(), tmp_path / "w.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_saliency.report.document import deviations
 from pytest_saliency.report.hints import hint_lines
 
 SUBJECT = {
@@ -27,7 +28,7 @@ def test_nothing_is_told_of_a_model_that_is_right_half_of_the_time() -> None:
 
 def test_a_model_that_is_seldom_right_is_told_once_with_its_classes_in_order() -> None:
     (line,) = hint_lines([record(4, 5), record(4, 5)])
-    assert line.startswith("model 'm' gives the label of 4 of 9 cases of val only: look at its preprocess")
+    assert line.startswith("model 'm' (contract c) gives the label of only 4 of 9 cases of val: look at its preprocess")
     assert "(0 a, 1 b; 'classes' sets it)" in line
 
 
@@ -52,7 +53,7 @@ def test_both_models_of_a_pair_have_their_own_column() -> None:
     made["subjects"] = {"before": {**SUBJECT, "name": "b"}, "after": {**SUBJECT, "name": "a"}}
     made["everyone"] = {"correct_before": [True] * 9, "correct_after": [False] * 9}
     (line,) = hint_lines([made])
-    assert line.startswith("model 'a' gives the label of 0 of 9")
+    assert line.startswith("model 'a' (contract c) gives the label of only 0 of 9")
 
 
 def test_a_model_without_preprocess_is_told_unless_it_may_normalise_itself() -> None:
@@ -70,3 +71,22 @@ def test_a_layer_of_few_positions_is_told() -> None:
 
 def test_records_without_subjects_or_cases_tell_nothing() -> None:
     assert hint_lines([{}, {"subjects": None, "cases": None, "everyone": None}]) == []
+
+
+def test_a_seldom_right_model_without_preprocess_is_asked_for_one() -> None:
+    found = hint_lines([record(4, 5, preprocess={}, source="python:nets:build")])
+    assert len(found) == 1
+    assert "cases of val: declare its preprocess, and see that" in found[0]
+
+
+def test_the_reader_of_the_decision_is_told_of_a_seldom_right_model_too() -> None:
+    passing = {"node": "a", "verdict": "PASS"}
+    run = {"git": {"dirty": False}, "tester": "Jane Roe"}
+
+    def told(made: dict[str, Any]) -> list[str]:
+        return deviations({"run": run, "records": [{**made, **passing}], "locks": []})
+
+    (said,) = told(record(4, 5))
+    assert said.startswith("Model 'm' (contract c) gives the label of only 4 of 9 cases of val: ")
+    assert said.endswith("'classes' sets it).")
+    assert told(record(5, 4)) == []
