@@ -199,6 +199,15 @@ def test_who_when_and_from_what() -> None:
     assert facts["Run"] == "0123456789abcdef0123456789abcdef"
 
 
+@pytest.mark.parametrize(("untracked", "told"), [(0, ""), (1, "; beside it 1 file in no commit"), (None, "")])
+def test_files_that_are_in_no_commit_are_told(untracked: int | None, told: str) -> None:
+    """A contract or a model's code among them is not what the commit says: "as committed" alone would hide it."""
+    git = {"commit": "a" * 40, "dirty": False, "changed": [], "untracked": untracked}
+    facts = page_of(sample_document([], git=git)).one("dl", cls="facts").text
+    assert f"as committed{told}" in facts.replace("\n", " ")
+    assert ("in no commit" in facts) == bool(told)
+
+
 def test_what_was_not_recorded_is_said() -> None:
     facts = page_of(sample_document(git=None, tester=None)).one("dl", cls="facts").text
     assert "not recorded (no git work tree)" in facts
@@ -360,7 +369,18 @@ def test_a_bundle_says_how_pictures_get_into_it() -> None:
 def test_the_guide_explains_the_words_of_the_tables() -> None:
     guide = page_of(sample_document()).one("section", cls="guide")
     words = " ".join(one.text for one in guide.all("dt"))
-    for word in ("Agreement", "IoU drop", "Displacement", "log-odds", "Worsening", "Fill", "in brackets", "SHA-256"):
+    for word in (
+        "Agreement",
+        "IoU drop",
+        "Displacement",
+        "log-odds",
+        "Worsening",
+        "Fill",
+        "in brackets",
+        "SHA-256",
+        "Control",
+        "chance",
+    ):
         assert word in words
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_saliency.decide.words import several
 from pytest_saliency.evidence.release import release
 from pytest_saliency.evidence.waivers import check_name
 from pytest_saliency.report.html.baseline import loosened
@@ -83,7 +84,9 @@ def _dirty(git: Mapping[str, Any] | None) -> str:
         return "not recorded"
     if git.get("dirty") is None:
         return "not known whether it had changes that are not in the commit"
-    return "had changes that are not in the commit" if git["dirty"] else "as committed"
+    said = "had changes that are not in the commit" if git["dirty"] else "as committed"
+    beside = git.get("untracked")
+    return f"{said}; beside it {several(beside, 'file')} in no commit" if beside else said
 
 
 def _exit_status(status: Any) -> str:
