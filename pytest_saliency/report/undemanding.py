@@ -1,4 +1,4 @@
-"""Checks that passed and say less than they seem to: of a control, of one model twice, at chance, at a wide alpha.
+"""Checks that passed and say less than they seem to: of a control, of one model twice, at chance, with looser defaults.
 
 A contract may ask for so little. Whoever reads the decision alone must not have to find it in the notes of a check.
 """
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
-USUAL_ALPHA = 0.05
+USUAL = {"alpha": (0.05, 1), "min_kept": (0.5, -1), "min_compared": (0.5, -1), "min_seen": (0.5, -1)}
+"""What stands in a contract that says nothing, and the sign that makes a larger number ask for less."""
 LIMITS = {"max_mass": 1, "min_mass": -1, "min_hits": -1}
 """Limits that chance can meet, and the sign that makes a larger one ask for less."""
 
@@ -41,7 +42,8 @@ def _said(record: Record) -> list[str]:
         ]
         if easy:
             found.append(f"{node} asks for no more than chance ({chance:.2g}): {', '.join(easy)}.")
-    alpha = criterion.get("alpha")
-    if isinstance(alpha, int | float) and alpha > USUAL_ALPHA:
-        found.append(f"{node} passed at alpha {alpha:g}, where {USUAL_ALPHA:g} is usual.")
+    for name, (usual, sign) in USUAL.items():
+        value = criterion.get(name)
+        if isinstance(value, int | float) and sign * value > sign * usual:
+            found.append(f"{node} passed with {name} {value:g}, where {usual:g} is usual.")
     return found

@@ -67,11 +67,14 @@ def test_a_limit_that_chance_keeps_is_told(limit: str, value: float, easy: bool)
     assert said == [f"a.saliency.yaml::b asks for no more than chance (0.36): {limit} {value:g}."] * int(easy)
 
 
-def test_a_wide_alpha_is_told() -> None:
-    assert undemanding([made(criterion={"alpha": 0.2})]) == [
-        "a.saliency.yaml::b passed at alpha 0.2, where 0.05 is usual."
-    ]
-    assert undemanding([made(criterion={"alpha": 0.01})]) == []
+@pytest.mark.parametrize(
+    ("name", "looser", "usual", "stricter"),
+    [("alpha", 0.2, 0.05, 0.01), ("min_kept", 0.1, 0.5, 0.8), ("min_compared", 0.4, 0.5, 1.0), ("min_seen", 0, 0.5, 1)],
+)
+def test_what_was_made_easier_than_usual_is_told(name: str, looser: float, usual: float, stricter: float) -> None:
+    said = [f"a.saliency.yaml::b passed with {name} {looser:g}, where {usual:g} is usual."]
+    assert undemanding([made(criterion={name: looser})]) == said
+    assert undemanding([made(criterion={name: usual}), made(criterion={name: stricter})]) == []
 
 
 @pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "ERROR", "NOT_RUN"])
