@@ -106,7 +106,7 @@ def decide(
     unsure = 0 if again is None else int(np.isnan(again).sum())
     lost = np.isnan(cross) if again is None else np.isnan(cross) | np.isnan(again)
     share = float(np.mean(lost))
-    why = Lost(int(lost.sum()), int((changed & lost).sum()), cross.size, max_undefined)
+    why = Lost(int(lost.sum()), int((changed & lost).sum()), cross.size, max_undefined, compared)
     seen = defined(units.average(cross))
     worst, best = _sides(units, cross, rule)
 
@@ -144,7 +144,7 @@ def decide(
     return Decision(
         kind=KIND,
         verdict=verdict,
-        headline=headline(verdict, measures["agreement"], legs, blocked, why, alpha, (units.n, units.images), compared),
+        headline=headline(verdict, measures["agreement"], legs, blocked, why, alpha, (units.n, units.images)),
         measures=measures,
         legs=legs,
         n=units.n,
@@ -166,7 +166,7 @@ def decide(
             **_readouts(seen, other_image_agreement, max_agreement, alpha, seed),
             "p_fail_holm": {"agreement": p_fail},
         },
-        notes=(*notes(rule, again is None, why, undefined, blocked, compared), *within.notes(verdict)),
+        notes=(*notes(rule, again is None, why, undefined, blocked), *within.notes(verdict)),
         alpha=alpha,
         rule=rule,
         seed=seed,

@@ -12,7 +12,8 @@ from pytest_saliency.decide.verdict import Verdict
 @dataclass(frozen=True)
 class Compared:
     """What two maps of an image are for: ``both``, the map for the ``first``, that for the ``second``; what PASS has
-    ``told``, and on what sort of ``thing`` FAIL found that the maps hardly depend.
+    ``told``, and on what sort of ``thing`` FAIL found that the maps hardly depend. What a jitter does to predictions:
+    it ``flips`` them, of an image something ``changes``, and images ``changed``, with "its" or "their" in the braces.
     """
 
     both: str
@@ -20,15 +21,30 @@ class Compared:
     second: str
     told: str
     thing: str
+    flips: str
+    changes: str
+    changed: str
 
 
-CLASSES = Compared("top-1 and top-2", "the top-1 map", "the top-2 map", "the top-1 class from the top-2 class", "class")
+CLASSES = Compared(
+    "top-1 and top-2",
+    "the top-1 map",
+    "the top-2 map",
+    "the top-1 class from the top-2 class",
+    "class",
+    "changes their predicted class",
+    "the predicted class changes",
+    "changed {} predicted class",
+)
 LABELS = Compared(
     "the label and its counterpart",
     "the map for the label",
     "the map for its counterpart",
     "the label from its counterpart",
     "label",
+    "decides whether their label is found",
+    "the label is found or lost",
+    "found or lost {} label",
 )
 """Of images with several labels, whose highest scores are no rivals."""
 
@@ -44,6 +60,7 @@ class Lost:
     changed: int
     images: int
     allowed: float
+    compared: Compared = CLASSES
 
     @property
     def shares(self) -> tuple[str, str]:
@@ -56,7 +73,7 @@ class Lost:
         unusable = self.undefined - self.changed
         maps = "their maps are blank, flat or not finite: check the weights, or choose another layer or method"
         flipped = (
-            "a contrast of x 0.9 changes their predicted class, so that there is no second explanation of the same"
+            f"a contrast of x 0.9 {self.compared.flips}, so that there is no second explanation of the same"
             " prediction: the model is unsure of these images; check preprocess and weights, or use images that it"
             " classifies with a margin"
         )
@@ -66,12 +83,12 @@ class Lost:
             return f"{share} of the images are undefined, {allowed} are allowed; {flipped}"
         return (
             f"{share} of the images are undefined, {allowed} are allowed; of {words.several(self.changed, 'image')}"
-            f" the predicted class changes with a contrast of x 0.9, and of {unusable} the maps are blank, flat or not"
+            f" {self.compared.changes} with a contrast of x 0.9, and of {unusable} the maps are blank, flat or not"
             " finite: check preprocess and weights"
         )
 
 
-def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool, compared: Compared) -> list[str]:
+def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool) -> list[str]:
     """Return what a reader of the record must know about how undefined images and missing repeats were treated."""
     found = []
     if rule == "published":
@@ -86,7 +103,7 @@ def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool, 
         return found
     if no_repeat:
         found.append(
-            f"no repeat of {compared.first} under jitter was given, so that noise cannot be ruled out:"
+            f"no repeat of {why.compared.first} under jitter was given, so that noise cannot be ruled out:"
             " PASS is out of reach; give the repeat, or declare rule: published"
         )
     unusable = why.undefined - why.changed
@@ -95,12 +112,10 @@ def notes(rule: str, no_repeat: bool, why: Lost, undefined: int, blocked: bool, 
             f"{words.several(unusable, 'undefined image')} counted as full agreement for PASS and as none for FAIL"
         )
     if why.changed:
+        whose = "its" if why.changed == 1 else "their"
         found.append(
-            f"{words.several(why.changed, 'image')} changed its predicted class with a contrast of x 0.9: counted as"
-            " no agreement with its own repeat"
-            if why.changed == 1
-            else f"{why.changed} images changed their predicted class with a contrast of x 0.9: counted as no agreement"
-            " with their own repeat"
+            f"{words.several(why.changed, 'image')} {why.compared.changed.format(whose)} with a contrast of x 0.9:"
+            f" counted as no agreement with {whose} own repeat"
         )
     if blocked:
         share, allowed = why.shares
@@ -116,7 +131,6 @@ def headline(
     why: Lost,
     alpha: float,
     sizes: tuple[int, int],
-    compared: Compared,
 ) -> str:
     """Return the verdict in words; ``sizes`` is the number of units and of images."""
     limit = 0.0 if main.limit is None else main.limit
@@ -125,14 +139,14 @@ def headline(
     if main.undefined:
         facts += f", {main.undefined} of {sizes[1]} undefined"
     if verdict is Verdict.PASS:
-        return f"the maps tell {compared.told}: {facts}"
+        return f"the maps tell {why.compared.told}: {facts}"
     if verdict is Verdict.FAIL:
-        return f"the maps hardly depend on the {compared.thing}: {facts}"
+        return f"the maps hardly depend on the {why.compared.thing}: {facts}"
     if blocked:
         return f"not demonstrated: {why.reason()}; {facts}"
     missing = next((leg for leg in legs if not leg.holds), legs[0])
     unshown = f"not shown: {missing.statement}, {words.p_value(missing.p)}"
-    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit, compared)}"
+    return f"not demonstrated: {facts}; {unshown}; {_help(missing, main, limit, why.compared)}"
 
 
 def _help(missing: Leg, main: Measure, limit: float, compared: Compared) -> str:

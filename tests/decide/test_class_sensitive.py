@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -206,13 +207,27 @@ def test_units_are_told_by_label_and_counterpart() -> None:
     """The same numbers with other words: every text that names the maps does, and no number changes."""
     pairs = [sound(60), (np.full(30, 0.4), np.full(30, 0.3)), (np.ones(40), np.ones(40))]
     texts = []
-    for cross, again in [*pairs, (pairs[0][0], None)]:
-        one, other = decide(cross, again), decide(cross, again, compared=LABELS)
+    flips = np.arange(60) < 20
+    lost = np.where(np.arange(60) > 50, np.nan, pairs[0][0])
+    given: list[tuple[object, object, object]] = [(cross, again, None) for cross, again in pairs]
+    given += [(pairs[0][0], None, None), (pairs[0][0], np.where(flips, np.nan, pairs[0][1]), flips)]
+    given.append((lost, np.where(flips, np.nan, pairs[0][1]), flips))
+    given.append((pairs[0][0], np.where(np.arange(60) < 1, np.nan, pairs[0][1]), np.arange(60) < 1))
+    for cross, again, changed in given:
+        one = decide(cross, again, prediction_changed=changed)
+        other = decide(cross, again, prediction_changed=changed, compared=LABELS)
         said = json.dumps(one.to_dict()).replace("top-1 and top-2", LABELS.both).replace("the top-1 map", LABELS.first)
         said = said.replace("the top-2 map", LABELS.second).replace("the top-1 class from the top-2 class", LABELS.told)
         said = said.replace("the maps hardly depend on the class:", "the maps hardly depend on the label:")
+        for single, several in (
+            ("changes their predicted class", "decides whether their label is found"),
+            ("the predicted class changes", "the label is found or lost"),
+            ("image changed its predicted class", "image found or lost its label"),
+            ("images changed their predicted class", "images found or lost their label"),
+        ):
+            said = said.replace(single, several)
         assert json.loads(said) == other.to_dict()
-        assert "top-" not in json.dumps(other.to_dict())
+        assert not re.search("top-|predicted class", json.dumps(other.to_dict()))
         texts.append(other.headline)
     assert texts[0].startswith("the maps tell the label from its counterpart: ")
     assert "the map for the label agrees more with its own repeat under jitter than with the map for its co" in texts[1]
