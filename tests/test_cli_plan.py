@@ -220,6 +220,24 @@ def test_calibrate_says_which_run_its_limits_would_not_pass_and_why(tmp_path: Pa
     assert "undefined" in lines[place + 1]
 
 
+def test_calibrate_proposes_nothing_where_all_bounds_are_zero(tmp_path: Path, clean: list[Path]) -> None:
+    """A limit of a millionth would be one that only further runs with the bound 0 keep."""
+    paths = []
+    for place, path in enumerate(clean[:3]):
+        changed = json.loads(path.read_text(encoding="utf-8"))
+        (record,) = [one for one in changed["records"] if one["kind"] == "class_sensitive"]
+        measure = record["decision"]["measures"]["agreement"]
+        measure |= {"estimate": 0.0, "interval": {**measure["interval"], "low": 0.0, "high": 0.0}}
+        record["per_image"]["agreement"] = [0.0] * len(record["per_image"]["agreement"])
+        paths.append(tmp_path / f"zero-{place}.json")
+        paths[-1].write_text(json.dumps(changed), encoding="utf-8")
+    made = call("calibrate", contract(tmp_path), *paths)
+    assert made.exit_code == 1, made.output
+    assert "# max_agreement: all runs have the bound 0, which does not tell how far" in made.output
+    assert "keep the declared 0.5, or choose a limit by hand" in made.output
+    assert "    max_iou_drop: 0." in made.output
+
+
 def test_calibrate_says_what_it_cannot_use(tmp_path: Path, clean: list[Path]) -> None:
     path, (one, two) = contract(tmp_path), clean[1:3]
     made = call("calibrate", path, one, two)

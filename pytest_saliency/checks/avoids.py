@@ -114,7 +114,7 @@ def run(explained: Mapping[str, Explained], parameters: AvoidsParameters, check:
     import numpy as np
 
     from pytest_saliency.checks import common, inside
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.one_model import of_one_model
 
@@ -155,7 +155,7 @@ def run(explained: Mapping[str, Explained], parameters: AvoidsParameters, check:
         return [
             one.cases.ids[rows[i]],
             one.cases.class_name(int(maps.classes[rows[i]])),
-            f"mass in the region {found['mass_inside'][i]:.2f}",
+            told("mass in the region", found["mass_inside"][i]),
         ]
 
     order = ranked(parameters, numbers)

@@ -65,7 +65,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
     """Remove the regions of the method and of the controls, score the images again, and decide."""
 
     from pytest_saliency.checks import common, swap
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.one_model import of_one_model
 
@@ -111,7 +111,7 @@ def run(explained: Mapping[str, Explained], parameters: BeatsNullExplainersParam
         return [
             one.cases.ids[kept.indices[i]],
             f"{'label' if one.multi_label else 'predicted'} {one.cases.class_name(int(one.judged[kept.indices[i]]))}",
-            f"advantage over the best control {advantage[i]:.2f}",
+            told("advantage over the best control", advantage[i]),
         ]
 
     closest = nulls[_strongest(parameters, numbers)]

@@ -48,7 +48,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
     import numpy as np
 
     from pytest_saliency.checks import common
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.measure.pairs import compare
@@ -111,7 +111,7 @@ def run(explained: Mapping[str, Explained], parameters: ClassSensitiveParameters
             one.cases.ids[rows[i]],
             f"{words[0]} {name(int(first.classes[rows[i]]))}",
             f"{words[1]} {name(int(second.classes[rows[i]]))}",
-            f"agreement {between[i]:.2f}",
+            told("agreement", between[i]),
         ]
 
     return of_one_model(

@@ -96,7 +96,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
     from pytest_saliency.checks import common, swap
     from pytest_saliency.checks.curves import curves
     from pytest_saliency.checks.curves import planned as planned_curves
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.one_model import of_one_model
     from pytest_saliency.decide.faithful import make_blocks
@@ -157,7 +157,7 @@ def run(explained: Mapping[str, Explained], parameters: FaithfulParameters, chec
         return [
             one.cases.ids[kept.indices[i]],
             f"{'label' if one.multi_label else 'predicted'} {one.cases.class_name(int(predicted[i]))}",
-            f"advantage {advantage[i]:.2f}",
+            told("advantage", advantage[i]),
         ]
 
     return of_one_model(

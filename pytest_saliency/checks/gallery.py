@@ -21,6 +21,11 @@ PERCENTILES = (5, 25, 50, 75, 95)
 """Shown beside the worst: 95 means that 95 % of the images speak less against the criterion than this one."""
 
 
+def told(words: str, value: float) -> str:
+    """Return a line of a caption: ``value`` to two digits, or that it is undefined."""
+    return f"{words} {value:.2f}" if np.isfinite(value) else f"{words} undefined"
+
+
 @dataclass(frozen=True)
 class Gallery:
     """What is drawn of a check, and in which order.

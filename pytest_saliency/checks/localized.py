@@ -49,7 +49,7 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
     """Measure how much of each map lies inside its mask, and decide."""
 
     from pytest_saliency.checks import common, inside
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.one_model import of_one_model
 
@@ -82,7 +82,7 @@ def run(explained: Mapping[str, Explained], parameters: LocalizedParameters, che
         return [
             one.cases.ids[rows[i]],
             one.cases.class_name(int(maps.classes[rows[i]])),
-            f"mass inside {found['mass_inside'][i]:.2f}",
+            told("mass inside", found["mass_inside"][i]),
             f"mask covers {found['region_share'][i]:.2f}",
         ]
 

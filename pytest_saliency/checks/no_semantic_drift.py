@@ -148,7 +148,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
     ``checkpoints.1`` and so on in the order of the training.
     """
     from pytest_saliency.checks import common, drift, drift_excess, drift_path, drift_reference, drift_told
-    from pytest_saliency.checks.gallery import Gallery
+    from pytest_saliency.checks.gallery import Gallery, told
     from pytest_saliency.checks.numbers import Numbers, seed_of
     from pytest_saliency.checks.result import Result
     from pytest_saliency.checks.worst import rows_of
@@ -228,7 +228,7 @@ def run(explained: Mapping[str, Explained], parameters: NoSemanticDriftParameter
         return [
             before.cases.ids[rows[i]],
             before.cases.class_name(int(a.classes[rows[i]])),
-            *(f"{title} {column[i]:.2f}" for title, column in order.shown.items()),
+            *(told(title, column[i]) for title, column in order.shown.items()),
         ]
 
     execution = common.execution_record(pair, watch.seconds)

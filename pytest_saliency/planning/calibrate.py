@@ -28,6 +28,7 @@ Record = Mapping[str, Any]
 
 FEWEST = 3
 DIGITS = 2
+NOTHING = 1e-6  # bounds nearer to 0 than this are 0
 FREE = "most extreme of {m} runs, no distribution assumed"
 STUDENT = "Student's prediction bound from {m} runs, assumes normal bounds"
 
@@ -213,6 +214,9 @@ def _proposal(
     }
     if any(not math.isfinite(bound) for bound in bounds):
         return Proposal(limit=None, rule="", problem="a run has no finite bound of it; use more images", **shared)
+    if max(abs(bound) for bound in bounds) < NOTHING:
+        said = "all runs have the bound 0, which does not tell how far a further one may lie from it; keep the declared"
+        return Proposal(limit=None, rule="", problem=f"{said} {declared:g}, or choose a limit by hand", **shared)
     sign = -1.0 if _below(side) else 1.0
     turned = sign * np.asarray(bounds, dtype=np.float64)
     limit, rule = prediction_bound(turned, level)
@@ -237,7 +241,7 @@ def rounded_up(value: float, values: np.ndarray[Any, np.dtype[np.float64]]) -> f
 
     Always a little above, because a bound has to lie below its limit and not on it.
     """
-    size = max(abs(value), 1e-6)
+    size = max(abs(value), NOTHING)
     unit = 10.0 ** (math.floor(math.log10(size)) - DIGITS + 1)
     up = math.ceil(value / unit + 1e-9) * unit
     up = up if up > value else up + unit

@@ -140,6 +140,7 @@ def test_further_numbers_of_a_drift_record_decide_again_and_are_shown() -> None:
     assert {"trajectory-iou_drop", "trajectory-displacement", "pasted-regions"} <= set(plots)
     told = record["decision"]["readouts"]["pasted_regions"]
     assert f"{100 * told['region']['share']:.1f} % (" in plots["pasted-regions"].alt
+    assert plots["pasted-regions"].title not in plots["pasted-regions"].alt  # which stands below it
     block = render_failure(record)
     assert "the evidence moved at epoch_4" in block
     assert "shortcut confirmed: " in block

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pytest_saliency.checks.gallery import told
 from pytest_saliency.report.gallery import GalleryRow, write_gallery
 from pytest_saliency.report.tiles import TILE, _shares, difference_tile, linear, shown_size
 
@@ -247,3 +248,8 @@ def test_any_image_and_map_give_a_picture(size: tuple[int, ...], grid: tuple[int
     for maps in ((one, other), (other, one)):
         pixels = np.asarray(difference_tile(image, *maps).pixels)
         assert pixels.shape == (*shown_size(*size[-2:]), 3)
+
+
+def test_a_caption_says_undefined_where_there_is_no_number() -> None:
+    assert told("agreement", 0.256) == "agreement 0.26"
+    assert told("agreement", float("nan")) == "agreement undefined"

@@ -49,5 +49,5 @@ def pasting_plots(record: Record) -> list[Plot]:
     note += f" · shortcut {word} · bounds one-sided, Clopper-Pearson"
     foot, y = lines_of_text(MARGIN, y, note, WIDTH - 2 * MARGIN, tone="faint")
     title = f"Does the prediction follow the newly used region? Shortcut {word}"
-    alt = f"{title}. {' '.join(said)} {note}."
+    alt = f"{' '.join(f'{one[0].upper()}{one[1:]}' for one in said)} {note}."
     return [Plot("pasted-regions", title, drawing(y + 6, title, alt, [*body, *axis, *foot]), alt)]
