@@ -170,7 +170,10 @@ def _makes(outputs: Iterable[Tensor], layer: Linear, scores: Tensor) -> bool:
 
 
 def _rounding(layer: Linear) -> float:
-    return ROUNDINGS * torch.finfo(layer.weight.dtype).eps
+    weight = layer.weight
+    half = torch.is_autocast_enabled(weight.device.type)  # then it multiplies in another type than it is kept in
+    computed = torch.get_autocast_dtype(weight.device.type) if half else weight.dtype
+    return ROUNDINGS * max(torch.finfo(weight.dtype).eps, torch.finfo(computed).eps)
 
 
 def _share(layer: Linear) -> float:

@@ -7,12 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from pytest_saliency import Subject, explain
 from pytest_saliency.engine.methods.attention import Watch
 from pytest_saliency.engine.methods.evidence import weighted_sum
 from pytest_saliency.engine.methods.pixels import summed
 from pytest_saliency.engine.methods.rollout import Rolling
+from pytest_saliency.errors import MethodError
+
+from .helpers import cases_of, raw
+from .nets import pictures, seed_weights
+from .oracles import distance
 
 
 def drawn(*shape: int) -> Tensor:
@@ -57,3 +63,30 @@ def test_small_weights_are_no_zeros_in_fp16() -> None:
     weights, activations = torch.full((1, 4), 1e-9), torch.ones(1, 4, 9)
     with torch.autocast("cpu", torch.float16):
         assert weighted_sum(weights, activations) == pytest.approx(torch.full((1, 9), 4e-9))
+
+
+class Headed(nn.Module):
+    """Pooling and a linear head behind ``conv``, ``wrong`` by a pooling that takes the largest."""
+
+    def __init__(self, wrong: bool) -> None:
+        super().__init__()
+        self.conv, self.fc, self.wrong = nn.Conv2d(3, 32, 3, stride=2), nn.Linear(32, 5), wrong
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.relu(self.conv(x))
+        made: Tensor = self.fc(seen.amax((2, 3)) if self.wrong else self.conv(x).mean((2, 3)))
+        return made
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_head_of_cam_is_recognised_in_half_precision(precision: str) -> None:
+    images = pictures(4, (3, 16, 16), seed=1)
+
+    def cam(wrong: bool, **settings: str) -> object:
+        model = seed_weights(Headed(wrong), 3).eval()
+        found = explain(Subject(model, layer="conv"), cases_of(images, 5), device="cpu", batch_size=4, **settings)
+        return raw(found, "cam", 1)
+
+    assert distance(cam(False, precision=precision), cam(False)) < 0.02  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match="cam has a meaning only where"):
+        cam(True, precision=precision)
