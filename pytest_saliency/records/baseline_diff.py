@@ -136,7 +136,7 @@ def _rows(then: Entry, now: Entry) -> list[str]:
     methods = [f"{side['method'].get('name')} {side['method'].get('version')}" for side in (one, two)]
     lines.append(f"  method     {methods[1] if methods[0] == methods[1] else ' -> '.join(methods)}")
     old, new = ((side["execution"].get("versions") or {}) for side in (one, two))
-    moved = [f"{name} {old.get(name)} -> {new.get(name)}" for name in new if old.get(name) != new.get(name)]
+    moved = [f"{name} {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
     lines += [f"  versions   {', '.join(moved)}"] if moved else []
     lines.append(f"  verdict    {one['verdict']} -> {two['verdict']}: {two['headline']}")
     return lines

@@ -12,7 +12,8 @@ from typing import Any
 from pytest_saliency.records.tool import tool_version
 
 FORMAT = 2
-PACKAGES = ("pytest", "torch", "torchvision", "numpy", "scipy")
+PACKAGES = ("pytest", "torch", "torchvision", "numpy", "scipy", "pillow", "timm", "transformers", "pydicom")
+"""Where they are installed: what computes, what builds networks, what decodes images."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.util import find_spec
 
 from pytest_saliency.records.record import Setting, Source, complete, versions, without_result
 
@@ -53,5 +54,7 @@ def test_a_check_without_a_result_has_a_record_too() -> None:
 
 def test_versions_of_what_numbers_depend_on() -> None:
     found = versions()
-    assert {"python", "pytest-saliency", "pytest", "torch", "numpy", "scipy"} <= set(found)
+    assert {"python", "pytest-saliency", "pytest", "torch", "numpy", "scipy", "pillow"} <= set(found)
+    for package in ("timm", "transformers", "pydicom"):  # they build the networks and decode the images of a contract
+        assert (package in found) == (find_spec(package) is not None)
     assert all(found.values())
