@@ -90,3 +90,17 @@ def test_the_head_of_cam_is_recognised_in_half_precision(precision: str) -> None
     assert distance(cam(False, precision=precision), cam(False)) < 0.02  # type: ignore[arg-type]
     with pytest.raises(MethodError, match="cam has a meaning only where"):
         cam(True, precision=precision)
+
+
+def test_a_sum_that_half_precision_rounded_is_not_blamed_on_the_steps_alone() -> None:
+    images = pictures(3, (3, 16, 16), seed=2)
+
+    def notes(**settings: str) -> list[str]:
+        model = seed_weights(Headed(True), 3).eval()
+        found = explain(Subject(model, layer="conv"), cases_of(images, 5), device="cpu", batch_size=4, **settings)
+        found.maps("captum:IntegratedGradients[steps:1]")
+        return [note for note in found.costs()["notes"] if "do not sum" in note]
+
+    (half,), (full,) = notes(precision="bf16"), notes()
+    assert half.endswith("and float32: half precision alone may round as much")
+    assert "float32" not in full

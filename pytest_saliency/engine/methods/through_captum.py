@@ -35,6 +35,7 @@ from pytest_saliency.engine.methods.inputs import Slots, gradients_of, in_groups
 from pytest_saliency.engine.methods.names import CAPTUM, MethodName
 from pytest_saliency.engine.methods.perturbation import PerturbationMethod, Perturbed, Site, TargetsOf
 from pytest_saliency.engine.methods.pixels import baseline_pixels, cells_of, model_inputs, summed
+from pytest_saliency.engine.precision import HALVES
 from pytest_saliency.engine.sizing import out_of_memory
 from pytest_saliency.errors import MethodError, SaliencyError, raised
 
@@ -120,6 +121,8 @@ def _delta(work: Work, scores: Tensor, values: Tensor, baseline: Tensor) -> Tens
                 " captum:IntegratedGradients"
             ),
         }[work.name.base]
+        if work.site.runner.computes_in in HALVES.values():
+            remedy += ", and float32: half precision alone may round as much"
         subject = work.site.runner.subject.name
         work.site.notes[
             f"the attributions of {work.name} do not sum to the change of the score of model '{subject}' within"
