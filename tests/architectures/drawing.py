@@ -47,7 +47,8 @@ def drawn(build: Callable[[], nn.Module], lifted: float = 0.0, around: float = 0
         torch.manual_seed(seed)
         with _Undrawn() as undrawn:
             model = build()
-        pool = torch.randn(POOL)
+    # A generator of its own: a truncated normal draws anew until all lies inside, from memory that nobody filled here.
+    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(seed))
     start = 0
     with torch.no_grad():
         for module in model.modules():

@@ -56,7 +56,7 @@ the features of the network as it was drawn. Kernels are drawn with a strong mid
 feature about in a network that has not learnt; some batch norms get a bias, so that depth scrambles less. Where
 averaging and one linear layer follow, the readout is solved from single cells. On 12 new images (8 where four places
 tile the image) the map of the image's label is to have its highest cell inside the patch. The places tile the image, so
-a map that does not depend on the patch hits one of them by chance. A method is listed where that many hits have a
+a map that does not depend on the patch hits one of them by chance. A method may be listed where that many hits have a
 probability below 0.001 by chance. A method that is not listed gave a usable map and was not held to this: behind a few
 large cells or a norm over tokens a random network leaves too little to tell. On the images with 14 labels two patches
 are shown at once, and the map of each label must find its own.

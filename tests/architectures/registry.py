@@ -33,7 +33,8 @@ class Architecture:
     blank
         Methods whose maps may have no positive value on some images, and why (``note``).
     finds
-        Methods that must find the patch.
+        Methods that must find the patch: some of those that find it with a hit to spare, because another processor's
+        rounding may turn one image over.
     lifted, around
         See :func:`tests.architectures.drawing.drawn`.
     lighter
@@ -143,7 +144,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         "VGG-19", "torchvision", _vgg("vgg19"), SMALL, FOUR, ("classifier.6",), "features", (2, 2),
-        finds=SOME,
+        finds=("gradcam", "xgradcam"),
         note="`avgpool` behind it only stretches the grid to 7 x 7; a hidden layer of 512 units in place of 4096",
     ),
     Architecture(
@@ -206,8 +207,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         "ViT-B/16", "torchvision", _vision("vit_b_16", image_size=48), TOKENS, NINE, ("heads.head",),
         "encoder.layers.encoder_layer_11.ln_1", (3, 3), "tokens (1 in front dropped)",
-        finds=("gradcam", "hirescam"),  # layercam lies at the edge: 5 hits of 12 in one run, 6 or more in another
-        blank=TOKEN_BLANKS, lighter=_vit, note="methods with 3 of its 12 blocks; " + LAST_BLOCK,
+        finds=SOME, blank=TOKEN_BLANKS, lighter=_vit, note="methods with 3 of its 12 blocks; " + LAST_BLOCK,
     ),
     Architecture(
         "ViT-B/16", "timm", _timm("vit_base_patch16_224", img_size=48), TOKENS, NINE, ("head",), "blocks.11.norm1",
