@@ -29,8 +29,8 @@ NOT_PREDICTED = -1
 FEW_SCORES = 8
 """With fewer scores than this, all of them may lie between 0 and 1 by chance."""
 
-ROUNDED_SUM = 0.02
-"""How far the sum of a softmax may be from 1 in 16-bit precision; logits do not come as near by chance."""
+ROUNDED_SUM = 1e-4
+"""How far the sum of a softmax may be from 1; scores of a head that was fitted to ones and zeros are farther away."""
 
 ABSENT, PRESENT, UNCERTAIN = 0.0, 1.0, -1.0
 """What a cell of a label matrix may hold; NaN is a cell that was left blank."""
