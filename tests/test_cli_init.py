@@ -7,9 +7,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special  # noqa: F401  # pytester takes away what is first imported beside it, and this loads only once
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -18,6 +21,8 @@ from safetensors.torch import save_file
 from pytest_saliency.cli import main
 from pytest_saliency.contracts.contract import expand, load_contract, parse_contract
 from pytest_saliency.contracts.drafting import Head, contract_text
+from pytest_saliency.contracts.pilot import _taken
+from pytest_saliency.contracts.proposal import DRAFTS
 from tests.plugin import toy
 
 MODULE = "toy_of_init"
@@ -79,7 +84,8 @@ def test_a_contract_that_the_pilots_own_models_pass(
     out = inside / "contracts" / "release.saliency.yaml"
     made = start(inside, out)
     assert made.exit_code == 0, made.output
-    assert "before: 90 of 90 images right (100%)" in made.stdout
+    assert "before: 90 of 90 images right (100%), layer features (16x16)" in made.stdout
+    assert "so few positions" not in made.stdout
     contract = load_contract(out)
     kinds = {item.kind for item in expand(contract)}
     assert {"not_vacuous", "no_semantic_drift", "faithful"} <= kinds
@@ -125,6 +131,19 @@ def test_folders_in_another_order_than_the_outputs_are_told(inside: Path, tmp_pa
     assert made.exit_code == 0, made.output
     assert "but " not in made.output
     assert "\n  classes: [azure, green, crimson]\n" in right.read_text()
+
+
+def test_a_check_with_too_many_blank_maps_is_left_out_for_that() -> None:
+    """Its headline may be that of a PASS, because the draft asks with as much room as there is."""
+    (draft,) = (one for one in DRAFTS if one.id == "class-sensitive")
+    for share, expected in (
+        (0.35, "35% of the images have no usable map, too many to leave room for; told"),
+        (0, "told"),
+    ):
+        left: dict[str, str] = {}
+        found: Any = SimpleNamespace(headline="told", decision=SimpleNamespace(undefined_share=share))
+        _taken(None, draft, found, [], left)
+        assert left == {"class-sensitive": expected}
 
 
 def test_what_cannot_work_is_one_sentence_and_writes_nothing(inside: Path, tmp_path: Path) -> None:

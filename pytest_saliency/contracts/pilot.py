@@ -16,12 +16,12 @@ from pytest_saliency.contracts.contract import parse_contract
 from pytest_saliency.contracts.drafting import Head, contract_text
 from pytest_saliency.contracts.imports import make_importable
 from pytest_saliency.contracts.place import Place
-from pytest_saliency.contracts.proposal import DRAFTS, FEW, Draft, Proposed, needed, propose, with_usual
+from pytest_saliency.contracts.proposal import DRAFTS, FEW, UNDEFINED, Draft, Proposed, needed, propose, with_usual
 from pytest_saliency.contracts.sources import make_cases, make_subject
 from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
-from pytest_saliency.report.hints import seldom
+from pytest_saliency.report.hints import coarse, seldom
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
@@ -72,8 +72,14 @@ def run_pilot(head: Head, root: Path, device: str, say: Say) -> Pilot:
         for name in ("before", "after"):
             explained[name] = _explained(name, stub.models[name], place, cases, device)
             _refuse_other_classes(name, explained[name], cases, head)
-            right, layer = explained[name].correct, explained[name].layer.name
-            say(f"{name}: {right.sum()} of {len(cases)} images right ({right.mean():.0%}), layer {layer}")
+            right, layer = explained[name].correct, explained[name].layer
+            grid = "x".join(map(str, layer.grid))
+            say(f"{name}: {right.sum()} of {len(cases)} images right ({right.mean():.0%}), layer {layer.name} ({grid})")
+        if coarse(explained["after"].layer.grid):
+            say(
+                "maps of so few positions hardly tell regions apart: name an earlier layer (--layer; pytest-saliency"
+                " layers lists them), or build the model as in training, with larger images or another output stride"
+            )
         return _proposed(head, explained, say)
     finally:
         forget()
@@ -189,7 +195,11 @@ def _taken(
     proposed: Proposed | None, draft: Draft, found: Result, checks: list[Proposed], left: dict[str, str]
 ) -> None:
     if proposed is None:
-        left[draft.id] = found.headline
+        share = found.decision.undefined_share
+        blank = (
+            f"{share:.0%} of the images have no usable map, too many to leave room for; " if share > UNDEFINED else ""
+        )
+        left[draft.id] = f"{blank}{found.headline}"
     else:
         checks.append(proposed)
 

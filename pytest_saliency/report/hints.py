@@ -5,7 +5,7 @@ Nothing here is an error, because each of it may be meant. From the records alon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -21,7 +21,7 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
     the label of its cases, and for masks that several labels of an image share.
     """
     known = list(records)
-    coarse: dict[str, None] = {}
+    few: dict[str, None] = {}
     plain: dict[str, None] = {}
     shared: dict[str, None] = {}
     for record in known:
@@ -34,13 +34,13 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
             if undeclared and str(subject.get("source")).startswith(NORMALISED):
                 plain[str(subject.get("name"))] = None
             grid = list(subject.get("layer_shape") or ())[1:]
-            if grid and min(grid) < COARSE and len(grid) > 1:
-                coarse[
+            if coarse(grid):
+                few[
                     f"maps of model '{subject.get('name')}' have {'x'.join(map(str, grid))} positions at layer"
                     f" {subject.get('layer')}, too few to tell regions apart: name an earlier 'layer' (pytest-saliency"
                     " layers lists them), or give the model larger images"
                 ] = None
-    return [*_as_they_are(list(plain)), *coarse, *seldom_right(known), *shared]
+    return [*_as_they_are(list(plain)), *few, *seldom_right(known), *shared]
 
 
 def seldom_right(records: Iterable[Record]) -> list[str]:
@@ -64,6 +64,11 @@ def seldom_right(records: Iterable[Record]) -> list[str]:
                     f" ({', '.join(_classes(cases))}; 'classes' sets it)",
                 )
     return list(found.values())
+
+
+def coarse(grid: Sequence[int]) -> bool:
+    """Tell whether a layer's positions are too few to tell regions of an image apart."""
+    return len(grid) > 1 and min(grid) < COARSE
 
 
 def seldom(right: int, of: int) -> bool:
