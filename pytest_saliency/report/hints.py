@@ -33,7 +33,8 @@ def hint_lines(records: Iterable[Record]) -> list[str]:
             undeclared = subject.get("preprocess") == {}
             if undeclared and str(subject.get("source")).startswith(NORMALISED):
                 plain[str(subject.get("name"))] = None
-            grid = list(subject.get("layer_shape") or ())[1:]
+            shape = list(subject.get("layer_shape") or ())
+            grid = shape[:-1] if subject.get("layer_layout") == "channels_last" else shape[1:]
             if coarse(grid):
                 few[
                     f"maps of model '{subject.get('name')}' have {'x'.join(map(str, grid))} positions at layer"

@@ -67,6 +67,9 @@ def test_a_layer_of_few_positions_is_told() -> None:
     (line,) = hint_lines([record(9, 0, layer_shape=[8, 2, 3])])
     assert line.startswith("maps of model 'm' have 2x3 positions at layer l")
     assert hint_lines([record(9, 0, layer_shape=[8])]) == []
+    (line,) = hint_lines([record(9, 0, layer_shape=[2, 3, 768], layer_layout="channels_last")])
+    assert line.startswith("maps of model 'm' have 2x3 positions at layer l")
+    assert hint_lines([record(9, 0, layer_shape=[7, 7, 3], layer_layout="channels_last")]) == []
 
 
 def test_records_without_subjects_or_cases_tell_nothing() -> None:
