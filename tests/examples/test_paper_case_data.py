@@ -162,6 +162,20 @@ def test_weights_that_cannot_be_fetched_are_a_sentence(
         weights.fetched("vgg19_bn", download=True)
 
 
+def test_a_cifar_that_cannot_be_fetched_is_not_told_to_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **settings: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", fails)
+    with pytest.raises(
+        sampling.DataError, match=r"could not be fetched into .*no network.*; put cifar-100-python"
+    ) as told:
+        cifar.read(tmp_path, train=False, download=True)
+    assert "--download" not in str(told.value)
+
+
 @pytest.mark.parametrize("words", [["--epochs", "0"], ["--epochs", "-1"], ["--batch", "0"], ["--batch", "many"]])
 def test_numbers_that_train_nothing_are_refused(
     program: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]

@@ -42,7 +42,7 @@ def read(folder: Path, *, train: bool, download: bool = False) -> Any:
     Raises
     ------
     DataError
-        The files are not there or not the published ones, and ``download`` is false.
+        The files are not there or not the published ones, and ``download`` is false or failed.
     """
     from torchvision.datasets import CIFAR100
 
@@ -50,8 +50,11 @@ def read(folder: Path, *, train: bool, download: bool = False) -> Any:
     try:
         return CIFAR100(str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
+        if download:
+            raise DataError(f"CIFAR-100 could not be fetched into {root} ({error}); put {FOLDER} there.") from error
         raise DataError(
-            f"{root} holds no {FOLDER} folder as published ({error}). Give the folder that holds it, or say --download."
+            f"{root} holds no {FOLDER} folder as published: it is not there, or a file of it is missing or has other"
+            " bytes. Give the folder that holds it, or say --download."
         ) from error
 
 
