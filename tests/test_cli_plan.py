@@ -16,7 +16,7 @@ from fixtures.records import sample_document, sample_record
 from pytest_saliency.cli import main
 from pytest_saliency.decide import rates
 from pytest_saliency.errors import SaliencyError
-from pytest_saliency.planning.calibrate import prediction_bound, rounded_up, runs_needed
+from pytest_saliency.planning.calibrate import _askable, _proposal, prediction_bound, rounded_up, runs_needed
 from pytest_saliency.records.runfile import write_run
 
 CONTRACT = """\
@@ -236,6 +236,25 @@ def test_calibrate_proposes_nothing_where_all_bounds_are_zero(tmp_path: Path, cl
     assert "# max_agreement: all runs have the bound 0, which does not tell how far" in made.output
     assert "keep the declared 0.5, or choose a limit by hand" in made.output
     assert "    max_iou_drop: 0." in made.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "side", "bounds", "fits"),
+    [
+        ("no_semantic_drift", "max_iou_drop", "<=", (0.75, 0.80, 0.91), False),
+        ("no_semantic_drift", "max_iou_drop", "<=", (0.20, 0.21, 0.22), True),
+        ("no_semantic_drift", "min_correlation", ">=", (-0.5, 0.1, 0.8), False),
+        ("no_semantic_drift", "min_correlation", ">=", (0.60, 0.61, 0.62), True),
+        ("faithful", "min_advantage", ">", (-5.0, 0.1, 9.0), True),
+    ],
+)
+def test_calibrate_proposes_no_limit_that_a_contract_cannot_hold(
+    kind: str, key: str, side: str, bounds: tuple[float, ...], fits: bool
+) -> None:
+    """Three runs that differ much once gave a contract with max_iou_drop 1.2, which cannot be read."""
+    made = _askable(kind, _proposal(key, None, side, 0.4, bounds, bounds, 0.95))
+    assert (made.limit is not None) == fits
+    assert ("which no contract can ask" in (made.problem or "")) != fits
 
 
 def test_calibrate_says_what_it_cannot_use(tmp_path: Path, clean: list[Path]) -> None:

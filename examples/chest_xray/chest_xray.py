@@ -194,7 +194,8 @@ def calibrate(run: Run) -> dict[str, float]:
     if without:
         raise SaliencyError(
             f"the clean repeats gave no limit for {', '.join(without)}, and a contract would only look calibrated;"
-            f" {run.out / names[0]} says why. Mostly too few held-out images are right in both stages: hold out more."
+            f" 'pytest-saliency calibrate {file} {' '.join(names)}' in {run.out} says why. Mostly too few held-out"
+            " images are right in both stages (hold out more), or the repeats differ much (repeat more often)."
         )
     return {key: value for key, value in found.items() if key not in NOT_CALIBRATED}
 

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -178,7 +178,26 @@ def _proposed(records: Sequence[Record], level: float) -> list[Proposal]:
             estimates.append(
                 number(mine[values.index(worst)]["estimate"]) if mine and not math.isnan(worst) else math.nan
             )
-        made.append(_proposal(key, name, side, declared, bounds, estimates, level))
+        made.append(_askable(str(records[0]["kind"]), _proposal(key, name, side, declared, bounds, estimates, level)))
+    return made
+
+
+def _askable(kind: str, made: Proposal) -> Proposal:
+    """Return the proposal, without its limit where that is beyond what a contract may ask.
+
+    A few runs that differ much lead to a bound that the measure itself cannot reach: no limit there could fail.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if made.limit is None or made.name is not None:
+        return made
+    field = KINDS[kind].parameters.model_fields[made.key]
+    asked: Any = Annotated[field.annotation, field]
+    try:
+        TypeAdapter(asked).validate_python(made.limit)
+    except ValidationError:
+        said = f"the runs differ so much that the limit would be {made.limit:g}, which no contract can ask"
+        return replace(made, limit=None, rule="", problem=f"{said}; use more runs, or choose a limit by hand")
     return made
 
 

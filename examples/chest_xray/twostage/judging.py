@@ -70,6 +70,8 @@ def judge(
 def calibrated(folder: Path, contract: str, runs: Sequence[str], level: float) -> dict[str, float]:
     """Return the limits that ``pytest-saliency calibrate`` proposes, the widest of a key over methods.
 
+    A key that has no limit for one of its methods is left out: what the others would allow is no limit for it.
+
     Raises
     ------
     SaliencyError
@@ -87,9 +89,10 @@ def calibrated(folder: Path, contract: str, runs: Sequence[str], level: float) -
     except (ValueError, KeyError):
         raise SaliencyError(f"calibrate proposed no limits: {(done.stderr or done.stdout).strip()}") from None
     found: dict[str, float] = {}
+    without = {one["key"] for check in checks for one in check["proposals"] if one["limit"] is None}
     for check in checks:
         for one in check["proposals"]:
-            if one["limit"] is not None:
+            if one["key"] not in without:
                 wider = min if one["side"].startswith(">") else max
                 found[one["key"]] = wider(found.get(one["key"], one["limit"]), one["limit"])
     return found
