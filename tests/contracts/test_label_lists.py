@@ -178,6 +178,27 @@ def test_rows_that_are_wanted_and_held_out_sets(root: Path, save: Callable[..., 
     assert len(drawn.clusters or ()) in (1, 2)
 
 
+def test_whole_numbers_that_are_names_are_not_places(root: Path, save: Callable[..., None]) -> None:
+    """As in a table: with classes 1, 2 and 3 a 1 is the first of them; of other names 0 is the first."""
+    datasets = pytest.importorskip("datasets")
+    numbers = datasets.Sequence(datasets.Value("int64"))
+    grades: dict[str, Any] = {"classes": ("1", "2", "3"), "pairs": {"1": "2"}}
+    save("grades", label=(numbers, [[1, 3], [], [2], [1]]))
+    assert cases(root, huggingface="grades", **grades).present == ((0, 2), (0,))
+    save("mixed grades", label=(numbers, [[0, 3], [], [2], [1]]))
+    assert "holds 3, which is a name among 'classes', and 0, which is none" in refused(
+        root, huggingface="mixed grades", **grades
+    )
+
+
+def test_ones_and_zeros_of_two_labels_are_not_places(root: Path, save: Callable[..., None]) -> None:
+    """Read as places, every image would have both labels."""
+    datasets = pytest.importorskip("datasets")
+    save("two", label=(datasets.Sequence(datasets.Value("int64")), [[1, 0], [0, 1], [1, 0], [0, 1]]))
+    two: dict[str, Any] = {"classes": ("Effusion", "Mass"), "pairs": PAIRS}
+    assert "holds a 0 or 1 for each label" in refused(root, huggingface="two", **two)
+
+
 def test_datasets_that_cannot_be_used(root: Path, save: Callable[..., None]) -> None:
     datasets = pytest.importorskip("datasets")
     strings, numbers = datasets.Sequence(datasets.Value("string")), datasets.Sequence(datasets.Value("int64"))

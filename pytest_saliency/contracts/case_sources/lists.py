@@ -49,6 +49,8 @@ def listed_labels(data: Any, column: str, spec: CasesSpec, source: str) -> list[
             f"column '{column}' of the dataset in {source} holds a 0 or 1 for each label; save each label in a column"
             " of its own, and name those in 'columns.labels'."
         )
+    if numbers and names is None:
+        numbers = not _are_names(rows, known, spec.no_label, f"column '{column}' of the dataset in {source}")
     return [None if row is None else [_name(value, known if numbers else ()) for value in row] for row in rows]
 
 
@@ -67,10 +69,28 @@ def _inner(feature: Any) -> Any:
 
 
 def _ones_and_zeros(rows: Sequence[Any], labels: int) -> bool:
-    """Tell whether every list has an entry a label, 0 or 1, so that some label would be listed twice."""
+    """Tell whether every list has an entry a label, 0 or 1; as places they would give every image every label."""
     found = [row for row in rows if row is not None]
-    ones = all(len(row) == labels and set(row) <= {0, 1} for row in found)
-    return ones and any(len(set(row)) < labels for row in found)
+    return bool(found) and all(len(row) == labels and set(row) <= {0, 1} for row in found)
+
+
+def _are_names(rows: Sequence[Any], known: Sequence[str], no_label: str | None, where: str) -> bool:
+    """Tell whether whole numbers are the names of the labels (as "1", "2", "3") and not their places among them.
+
+    Raises
+    ------
+    CasesError
+        Some are names only, and others places only.
+    """
+    found = {value for row in rows for value in row or () if value is not None and str(value) != no_label}
+    unnamed = sorted(value for value in found if str(value) not in known)
+    beyond = sorted(value for value in found - {*range(len(known))} if str(value) in known)
+    if unnamed and beyond:
+        raise CasesError(
+            f"{where} holds {beyond[0]}, which is a name among 'classes', and {unnamed[0]}, which is none; write names"
+            " alone, or places from 0 and other names."
+        )
+    return not unnamed
 
 
 def _name(value: Any, known: Sequence[str]) -> str:
