@@ -179,10 +179,15 @@ class _Gatherer:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._uncollected: list[str] = []
+        self._exited = False
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._uncollected.append(report.nodeid)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # After pytest.exit the exit status may be any, 0 too.
+        self._exited = isinstance(excinfo.value, pytest.exit.Exception)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         crashed = getattr(report, "when", None) == "???"
@@ -194,7 +199,8 @@ class _Gatherer:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(self._config, "workerinput") or not self._used():
             return
-        if not self._run_report().finish(session, int(session.exitstatus)) and session.exitstatus == pytest.ExitCode.OK:
+        whole = self._run_report().finish(session, int(session.exitstatus), exited=self._exited)
+        if not whole and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

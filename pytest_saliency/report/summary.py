@@ -92,8 +92,11 @@ class RunReport:
         setting = Setting(node=node, source=None, check=check)
         return [without_result(setting, "ERROR", "the worker process died while this check ran")]
 
-    def finish(self, session: pytest.Session, exit_status: int) -> bool:
-        """Write every report that was asked for; return False if one could not be written."""
+    def finish(self, session: pytest.Session, exit_status: int, exited: bool = False) -> bool:
+        """Write every report that was asked for; return False if one could not be written.
+
+        ``exited``: pytest.exit ended the run, with whichever exit status it was given.
+        """
         from pytest_saliency.report.document import document_of
         from pytest_saliency.report.outputs import write_outputs
 
@@ -102,7 +105,7 @@ class RunReport:
             self._config,
             started=self._started,
             exit_status=exit_status,
-            stopped=_stopped(session),
+            stopped="was ended by pytest.exit" if exited else _stopped(session),
             uncollected=self._uncollected,
         )
         self._document = document

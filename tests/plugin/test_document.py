@@ -66,6 +66,19 @@ def test_a_run_that_another_test_stopped_is_no_release(pytester: pytest.Pytester
     assert made["why"] == "The run stopped early (stopping after 1 failures): what it had not reached yet is not in it."
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_run_that_pytest_exit_ended_is_no_release(pytester: pytest.Pytester, write: Write, status: int) -> None:
+    """Whoever calls pytest.exit gives it an exit status, which may be that of a run where all is well."""
+    write(SENSITIVE).rename(pytester.path / "a.saliency.yaml")
+    write(DRIFT).rename(pytester.path / "c.saliency.yaml")
+    pytester.makepyfile(test_b=f"import pytest\n\ndef test_disk():\n    pytest.exit('full', returncode={status})\n")
+    document = ran(pytester, "a.saliency.yaml", "test_b.py", "c.saliency.yaml")
+    assert (verdicts(document), document["run"]["exit_status"]) == ({"sensitive": "PASS"}, status)
+    made = release(document)
+    assert made["decision"] == "no release"
+    assert made["why"] == "The run was ended by pytest.exit: what it had not reached yet is not in it."
+
+
 def test_who_ran_it_and_from_which_commit(pytester: pytest.Pytester, write: Write) -> None:
     def git(*words: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
