@@ -14,6 +14,8 @@ USUAL = {"alpha": (0.05, 1), "min_kept": (0.5, -1), "min_compared": (0.5, -1), "
 """What stands in a contract that says nothing, and the sign that makes a larger number ask for less."""
 LIMITS = {"max_mass": 1, "min_mass": -1, "min_hits": -1}
 """Limits that chance can meet, and the sign that makes a larger one ask for less."""
+READ = ("architecture", "preprocess", "layer", "contrast")
+"""What may differ between two models of one state, and be what a check is about."""
 
 
 def undemanding(records: Sequence[Record]) -> list[str]:
@@ -32,7 +34,12 @@ def _said(record: Record) -> list[str]:
     before, after = ((subjects.get(role) or {}) for role in ("before", "after"))
     if before.get("state_sha256") and before.get("state_sha256") == after.get("state_sha256"):
         names = f"{before.get('name')} and {after.get('name')} hold the same numbers"
-        found.append(f"{node} compares a model with itself: {names}.")
+        other = [key for key in READ if before.get(key) != after.get(key)]
+        found.append(
+            f"{node} compares two readings of one state: {names}, and differ in {' and '.join(other)}."
+            if other
+            else f"{node} compares a model with itself: {names}."
+        )
     chance = ((record.get("decision") or {}).get("readouts") or {}).get("chance")
     if isinstance(chance, int | float) and math.isfinite(chance):
         easy = [

@@ -40,9 +40,16 @@ def test_a_control_is_told(method: str, told: bool) -> None:
 
 
 def test_a_model_under_two_names_is_told() -> None:
+    models: dict[str, dict[str, Any]]
     models = {role: {"name": name, "state_sha256": "a" * 64} for role, name in (("before", "tl"), ("after", "ft"))}
     assert undemanding([made(subjects=models)]) == [
         "a.saliency.yaml::b compares a model with itself: tl and ft hold the same numbers."
+    ]
+    models["before"] |= {"preprocess": {"resize": 224}, "layer": "layer4"}
+    models["after"] |= {"preprocess": {"resize": 256}, "layer": "layer4"}
+    assert undemanding([made(subjects=models)]) == [
+        "a.saliency.yaml::b compares two readings of one state: tl and ft hold the same numbers, and differ in"
+        " preprocess."
     ]
     models["before"]["state_sha256"] = "b" * 64
     assert undemanding([made(subjects=models)]) == []
