@@ -10,9 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
-USUAL = {"alpha": (0.05, 1), "min_kept": (0.5, -1), "min_compared": (0.5, -1), "min_seen": (0.5, -1)}
+USUAL = {
+    "alpha": (0.05, 1),
+    "max_undefined": (0.05, 1),
+    "min_kept": (0.5, -1),
+    "min_compared": (0.5, -1),
+    "min_seen": (0.5, -1),
+}
 """What stands in a contract that says nothing, and the sign that makes a larger number ask for less."""
-LIMITS = {"max_mass": 1, "min_mass": -1, "min_hits": -1}
+LIMITS = {"max_mass": 1, "min_mass": -1, "min_hits": -1, "min_share": -1}
 """Limits that chance can meet, and the sign that makes a larger one ask for less."""
 READ = ("architecture", "preprocess", "layer", "contrast")
 """What may differ between two models of one state, and be what a check is about."""

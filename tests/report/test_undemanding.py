@@ -66,6 +66,8 @@ def test_a_model_under_two_names_is_told() -> None:
         ("min_mass", 0.4, False),
         ("min_hits", 0.36, True),
         ("min_hits", 0.37, False),
+        ("min_share", 0.25, True),
+        ("min_share", 0.4, False),
         ("max_share", 0.9, False),
     ],
 )
@@ -76,7 +78,13 @@ def test_a_limit_that_chance_keeps_is_told(limit: str, value: float, easy: bool)
 
 @pytest.mark.parametrize(
     ("name", "looser", "usual", "stricter"),
-    [("alpha", 0.2, 0.05, 0.01), ("min_kept", 0.1, 0.5, 0.8), ("min_compared", 0.4, 0.5, 1.0), ("min_seen", 0, 0.5, 1)],
+    [
+        ("alpha", 0.2, 0.05, 0.01),
+        ("max_undefined", 0.9, 0.05, 0.0),
+        ("min_kept", 0.1, 0.5, 0.8),
+        ("min_compared", 0.4, 0.5, 1.0),
+        ("min_seen", 0, 0.5, 1),
+    ],
 )
 def test_what_was_made_easier_than_usual_is_told(name: str, looser: float, usual: float, stricter: float) -> None:
     said = [f"a.saliency.yaml::b passed with {name} {looser:g}, where {usual:g} is usual."]
