@@ -138,11 +138,12 @@ def test_a_check_with_too_many_blank_maps_is_left_out_for_that() -> None:
     (draft,) = (one for one in DRAFTS if one.id == "class-sensitive")
     for share, expected in (
         (0.35, "35% of the images have no usable map, too many to leave room for; told"),
+        (0.08, "told"),  # room is left for so many: the check is left out for what its headline says
         (0, "told"),
     ):
         left: dict[str, str] = {}
-        found: Any = SimpleNamespace(headline="told", decision=SimpleNamespace(undefined_share=share))
-        _taken(None, draft, found, [], left)
+        found: Any = SimpleNamespace(headline="told", decision=SimpleNamespace(undefined_share=share, n=300))
+        _taken(None, draft, found, 8, [], left)
         assert left == {"class-sensitive": expected}
 
 

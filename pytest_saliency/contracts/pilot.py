@@ -16,7 +16,7 @@ from pytest_saliency.contracts.contract import parse_contract
 from pytest_saliency.contracts.drafting import Head, contract_text
 from pytest_saliency.contracts.imports import make_importable
 from pytest_saliency.contracts.place import Place
-from pytest_saliency.contracts.proposal import DRAFTS, FEW, UNDEFINED, Draft, Proposed, needed, propose, with_usual
+from pytest_saliency.contracts.proposal import DRAFTS, FEW, Draft, Proposed, needed, propose, too_blank, with_usual
 from pytest_saliency.contracts.sources import make_cases, make_subject
 from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.decide.verdict import Verdict
@@ -136,7 +136,7 @@ def _proposed(head: Head, explained: Mapping[str, Explained], say: Say) -> Pilot
             left[draft.id] = found
             continue
         drift = found if draft.kind == FEW.kind else drift
-        _taken(propose(draft, [found.decision], limits), draft, found, checks, left)
+        _taken(propose(draft, [found.decision], limits), draft, found, limits, checks, left)
     if drift is not None:
         means = next((one.parameters for one in checks if one.draft.kind == FEW.kind), {})
         few = with_usual([drift.per_image], means)
@@ -144,7 +144,7 @@ def _proposed(head: Head, explained: Mapping[str, Explained], say: Say) -> Pilot
         if isinstance(found, str):
             left[few.id] = found
         else:
-            _taken(propose(few, [found.decision], limits), few, found, checks, left)
+            _taken(propose(few, [found.decision], limits), few, found, limits, checks, left)
     results: dict[str, Result] = {}
     for one in tuple(checks):
         found = _tried(one.draft, one.parameters, explained)
@@ -192,14 +192,16 @@ def _seldom_right(explained: Mapping[str, Explained]) -> str:
 
 
 def _taken(
-    proposed: Proposed | None, draft: Draft, found: Result, checks: list[Proposed], left: dict[str, str]
+    proposed: Proposed | None,
+    draft: Draft,
+    found: Result,
+    limits: int,
+    checks: list[Proposed],
+    left: dict[str, str],
 ) -> None:
     if proposed is None:
-        share = found.decision.undefined_share
-        blank = (
-            f"{share:.0%} of the images have no usable map, too many to leave room for; " if share > UNDEFINED else ""
-        )
-        left[draft.id] = f"{blank}{found.headline}"
+        share = f"{found.decision.undefined_share:.0%} of the images have no usable map, too many to leave room for; "
+        left[draft.id] = f"{share if too_blank([found.decision], limits) else ''}{found.headline}"
     else:
         checks.append(proposed)
 

@@ -202,7 +202,7 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
     if not pilots:
         return None
     undefined = _undefined(pilots, limits)
-    if undefined is not None and undefined[0] > MOST_UNDEFINED:
+    if too_blank(pilots, limits):
         return None
     values, comments = dict(draft.fixed), {}
     if undefined is not None:
@@ -220,6 +220,12 @@ def propose(draft: Draft, pilots: Sequence[Decision], limits: int) -> Proposed |
         values[asked.limit] = limit
         comments[asked.limit] = f"{_range(asked, pilots)}; {how}"
     return Proposed(draft, values, comments, tuple(unlimited)) if set(comments) - {"max_undefined"} else None
+
+
+def too_blank(pilots: Sequence[Decision], limits: int) -> bool:
+    """Tell whether so many images of the pilots have no usable map that no limit leaves room for them."""
+    undefined = _undefined(pilots, limits)
+    return undefined is not None and undefined[0] > MOST_UNDEFINED
 
 
 def _undefined(pilots: Sequence[Decision], limits: int) -> tuple[float, str] | None:
