@@ -135,7 +135,8 @@ def _comparing(records: Sequence[Mapping[str, Any]]) -> dict[Key, dict[str, Mapp
     made: dict[Key, dict[str, Mapping[str, Any]]] = {}
     for record in records:
         criterion = record.get("criterion") or {}
-        if record.get("contract") and record.get("kind") == COMPARING:
+        # What did not run, or ended in an error, has no criterion.
+        if record.get("contract") and record.get("kind") == COMPARING and "of" in criterion:
             key = Key.made(record["contract"], criterion["of"], record.get("axes") or {})
             made.setdefault(key, {})[str(record["check"])] = limits_of(criterion)
     return made

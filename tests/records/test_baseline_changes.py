@@ -10,6 +10,7 @@ import pytest
 from fixtures.records import sample_record
 from pytest_saliency.records.baseline_changes import annotate, changes, compared_changes, loosened_lines
 from pytest_saliency.records.baseline_status import declared_in
+from pytest_saliency.records.record import Setting, without_result
 
 from .baseline_files import approved, candidate, later
 
@@ -147,4 +148,14 @@ def test_records_of_other_kinds_that_name_a_check_are_passed_over(tmp_path: Path
     approved(tmp_path, record)
     gap = {**record, "kind": "no_subgroup_gap", "check": "alike", "criterion": {"of": record["check"], "max_gap": {}}}
     assert annotate([record, gap], tmp_path) == []
+    assert record["baseline"]["state"] == "approved"
+
+
+@pytest.mark.parametrize("verdict", ["NOT_RUN", "ERROR"])
+def test_a_comparing_check_without_a_result_is_passed_over(tmp_path: Path, verdict: str) -> None:
+    """Left out with -k, or ended in an error: its record has a kind and no criterion."""
+    record = sample_record()
+    approved(tmp_path, record)
+    setting = Setting("a::b", None, str(record["contract"]), "0" * 64, "not-worse", "not_worse_than_baseline")
+    assert annotate([record, without_result(setting, verdict, "did not run")], tmp_path) == []
     assert record["baseline"]["state"] == "approved"
