@@ -211,6 +211,8 @@ class _Gatherer:
 
     def _used(self) -> bool:
         """Whether a check ran, or a report was asked for (which then says that nothing ran)."""
+        if self._config.option.collectonly:  # an editor's, say, where the project's own options name the files of a run
+            return False
         asked = ("saliency_json", "saliency_html", "saliency_bundle")
         return RUN_REPORT in self._config.stash or any(
             self._config.getoption(name) or self._config.getini(name) for name in asked

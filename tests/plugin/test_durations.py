@@ -36,9 +36,7 @@ def stages_of(path: Path) -> dict[str, dict[str, Any]]:
     """The last that was told of each piece of work, by stage, added up by hand."""
     works: dict[str, dict[str, Any]] = {}
     for record in json.loads(path.read_text(encoding="utf-8"))["records"]:
-        if record["execution"] is None:
-            continue
-        for work in record["execution"]["work"].values():
+        for work in ((record["execution"] or {}).get("work") or {}).values():  # none of what did not run
             if work["id"] not in works or images_of(work) > images_of(works[work["id"]]):
                 works[work["id"]] = work
     made: dict[str, dict[str, Any]] = {}

@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, Any]:
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """Drop what may differ between two runs: times, how passes were shared, and the command line."""
     for record in document["records"]:
-        if record["execution"] is None:
+        if record["verdict"] == "NOT_RUN":
             continue
         del record["execution"]["check_seconds"], record["execution"]["work"], record["execution"]["threads"]
     for key in ("id", "started", "finished", "command"):
@@ -129,3 +129,11 @@ def test_a_worker_that_dies_loses_only_its_check(pytester: pytest.Pytester, writ
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     verdicts = {record["node"]: record["verdict"] for record in read(pytester.path / "run.json")["records"]}
     assert verdicts == {"toy.saliency.yaml::sensitive": "PASS", "toy.saliency.yaml::kept": "ERROR"}
+
+
+def test_looking_for_tests_leaves_the_file_of_a_run(pytester: pytest.Pytester, write: Write) -> None:
+    write(SENSITIVE)
+    path = pytester.path / "run.json"
+    path.write_text("as a run left it")
+    pytester.runpytest_inprocess("--collect-only", "--saliency-json=run.json").assert_outcomes()
+    assert path.read_text() == "as a run left it"
