@@ -487,7 +487,7 @@ def test_a_size_that_changes_for_some_images_only_is_found_when_it_happens(place
 def test_the_examples_of_the_page_are_contracts() -> None:
     text = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         head = "" if block.startswith("models:") else "models: {ft: {fixture: net}}\n"
         tail = "cases: {npz: a.npz}\n" if block.startswith("models:") else ""
