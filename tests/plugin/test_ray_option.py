@@ -6,6 +6,10 @@ import pytest
 
 from .texts import SENSITIVE, Write
 
+# Imported here and kept: imported inside a run in this process it is dropped afterwards, and the process dies of the
+# next import of its compiled part.
+pytest.importorskip("ray")
+
 
 def test_not_with_workers_of_xdist(pytester: pytest.Pytester, write: Write) -> None:
     write(SENSITIVE)
