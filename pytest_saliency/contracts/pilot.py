@@ -21,7 +21,7 @@ from pytest_saliency.contracts.sources import make_cases, make_subject
 from pytest_saliency.contracts.states import WeightsError
 from pytest_saliency.decide.verdict import Verdict
 from pytest_saliency.errors import CasesError, SaliencyError, SubjectError, first_line
-from pytest_saliency.report.hints import coarse, seldom
+from pytest_saliency.report.hints import coarse, listed_classes, seldom
 
 if TYPE_CHECKING:
     from pytest_saliency.checks.result import Result
@@ -32,8 +32,6 @@ SMALLEST = 40
 """Images with which hardly any check of the default contract could be decided are not worth a pilot."""
 FAR = 0.5
 """A mean IoU drop beyond this is more than fine-tuning usually brings about."""
-
-NAMED = 6  # classes that are listed
 
 Say = Callable[[str], None]
 
@@ -183,10 +181,10 @@ def _seldom_right(explained: Mapping[str, Explained]) -> str:
         f"'{name}' gives the label of only {right.sum()} of {len(right)} images" for name, right in shares.items()
     )
     names = next(iter(explained.values())).cases.class_names or ()
-    listed = ", ".join(f"{place} {name}" for place, name in enumerate(names[:NAMED]))
+    listed = listed_classes({str(place): name for place, name in enumerate(names)})
     return (
-        f"{said}: see that the model's outputs are in the order of the classes ({listed}"
-        f"{', ...' if names[NAMED:] else ''}; --order sets another one) and that the preprocess is that of the"
+        f"{said}: see that the model's outputs are in the order of the classes ({listed};"
+        " --order sets another one) and that the preprocess is that of the"
         " training, and run again. Limits from the few images that are left say little."
     )
 

@@ -79,7 +79,7 @@ def summary_lines(document: Document) -> list[str]:
 
 def not_whole(document: Document) -> str | None:
     """Return why the document is not that of one whole run, which its records alone need not show; None if it is."""
-    from pytest_saliency.report.merge_runs import commits_of
+    from pytest_saliency.report.merge_runs import commit_of
     from pytest_saliency.report.merge_shards import missing_shards
     from pytest_saliency.report.reached import unreached
 
@@ -89,7 +89,7 @@ def not_whole(document: Document) -> str | None:
     if shard.get("count", 1) > 1:
         return f"This is shard {shard['index']} of {shard['count']} alone, not the whole run; merge all of them."
     said = [*missing_shards(run.get("merged") or ()), *unreached(parts)]
-    if len(commits_of(parts)) > 1:
+    if len(set(map(commit_of, parts))) > 1:
         said.append("The merged runs tested different commits, and one release is of one commit.")
     return " ".join(said) or None
 

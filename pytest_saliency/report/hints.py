@@ -62,7 +62,7 @@ def seldom_right(records: Iterable[Record]) -> list[str]:
                     (str(contract), str(name), str(source)),
                     f"model '{name}'{whose} gives the label of only {sum(right)} of {len(right)} cases of {source}:"
                     f" {look}, and see that the model's outputs are in the order of the cases' classes"
-                    f" ({', '.join(_classes(cases))}; 'classes' sets it)",
+                    f" ({listed_classes(cases.get('class_names') or {})}; 'classes' sets it)",
                 )
     return list(found.values())
 
@@ -106,10 +106,7 @@ def _right(record: Record, role: str) -> list[bool]:
     return found
 
 
-def _classes(cases: Mapping[str, Any]) -> Iterator[str]:
-    names = cases.get("class_names") or {}
-    for place, key in enumerate(sorted(names, key=int)):
-        if place == NAMED:
-            yield "..."
-            return
-        yield f"{key} {names[key]}"
+def listed_classes(names: Mapping[str, str]) -> str:
+    """Return the first classes with their numbers, "0 healthy, 1 ill, ..."; ``names`` by number, as in records."""
+    first = sorted(names, key=int)
+    return ", ".join([*(f"{key} {names[key]}" for key in first[:NAMED]), *(["..."] if first[NAMED:] else [])])

@@ -128,20 +128,19 @@ def _git(parts: Sequence[Part]) -> dict[str, Any] | None:
     states = [part["git"] for part in parts if part.get("git")]
     if not states:
         return None
-    commits = [(part.get("git") or {}).get("commit") or "none recorded" for part in parts]
     dirty = [state.get("dirty") for state in states]
     counts = [state.get("untracked") for state in states]
     return {
-        "commit": _joined(commits),
+        "commit": _joined(map(commit_of, parts)),
         "dirty": True if True in dirty else None if None in dirty else False,
         "changed": sorted({path for state in states for path in state.get("changed") or ()}),
         "untracked": None if None in counts else max(counts),
     }
 
 
-def commits_of(parts: Iterable[Part]) -> list[str]:
-    """Return the commits that the runs tested, each once; "none recorded" where a run names none."""
-    return sorted({str((part.get("git") or {}).get("commit") or "none recorded") for part in parts})
+def commit_of(part: Part) -> str:
+    """Return the commit that a run tested; "none recorded" where it names none."""
+    return str((part.get("git") or {}).get("commit") or "none recorded")
 
 
 def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -155,8 +154,7 @@ def differences(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> 
         found += _told(
             parts, f"The version of {package}", [(part.get("versions") or {}).get(package, "none") for part in parts]
         )
-    commits = [(part.get("git") or {}).get("commit") or "none recorded" for part in parts]
-    found += _told(parts, "The commit", commits)
+    found += _told(parts, "The commit", list(map(commit_of, parts)))
     for part in parts:
         git = part.get("git")
         if git and git.get("dirty") is not False:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_saliency.errors import SaliencyError
-from pytest_saliency.report.merge_runs import commits_of, name_of
+from pytest_saliency.report.merge_runs import commit_of, name_of
 
 Part = Mapping[str, Any]
 
@@ -106,10 +106,10 @@ def _refuse_another_session(first: Part, other: Part) -> None:
                 f"the shards saw different contracts: {file} is {_digest(one)} in {name_of(first)} and {_digest(two)}"
                 f" in {name_of(other)}. Run all shards over the same files at one commit."
             )
-    commits = [*commits_of([first]), *commits_of([other])]
-    if commits[0] != commits[1]:
+    one, two = commit_of(first), commit_of(other)
+    if one != two:
         raise ShardsError(
-            f"the shards tested different commits: {commits[0]} in {name_of(first)}, {commits[1]} in {name_of(other)}."
+            f"the shards tested different commits: {one} in {name_of(first)}, {two} in {name_of(other)}."
             " Run all shards at one commit."
         )
     versions = [part.get("versions") or {} for part in (first, other)]

@@ -21,7 +21,7 @@ def unreached(parts: Iterable[Part]) -> list[str]:
     said = []
     for part in parts:
         name = "The run" if len(parts) == 1 else f"Run {str(part.get('id'))[:8]}"
-        how = part.get("stopped") or STOPPED.get(part.get("exit_status"))  # type: ignore[arg-type]
+        how = part.get("stopped") or STOPPED.get(part.get("exit_status", 0))
         if how:
             said.append(f"{name} {how}: what it had not reached yet is not in it.")
         files = list(map(str, part.get("uncollected") or ()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import urllib.error
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import pytest_saliency
 from pytest_saliency.contracts.contract import expand, load_contract
@@ -23,15 +21,13 @@ sys.path.insert(0, str(CASE))
 
 from case_paper import cifar, sampling, weights  # noqa: E402
 
+from .programs import loaded  # noqa: E402
+from .test_paper_case import Headed  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("case_paper_run", CASE / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    return loaded(CASE / "run.py", "case_paper_run")
 
 
 def folders(root: Path, names: list[str], images: int = 2) -> Path:
@@ -108,19 +104,6 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     for row in sampling.listed(tmp_path, 2):
         with Image.open(row.path) as image:
             assert (np.asarray(image) == data[int(row.path.stem)]).all()
-
-
-class Headed(nn.Module):
-    """A network with a head where DenseNet-201 has it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(4, 1000)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.classifier(self.features(x))
-        return made
 
 
 def test_weights_of_another_recipe_are_not_taken_for_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import sys
@@ -22,6 +21,8 @@ sys.path[:0] = [one for one in (str(EXAMPLE), str(EXAMPLE.parents[1] / "chest_xr
 
 from drift_paper import contracts, generator, networks  # noqa: E402
 
+from .programs import loaded  # noqa: E402
+
 NAMES = sorted(one.name for one in contracts.FOLDER.glob("*.saliency.yaml"))
 PAIRS = ("densenet201", "resnet50v2", "inceptionv3")
 MEASURES = ("iou_drop", "displacement", "correlation", "concentration_change")
@@ -29,13 +30,7 @@ MEASURES = ("iou_drop", "displacement", "correlation", "concentration_change")
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("drift_paper_run", EXAMPLE / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
+    return loaded(EXAMPLE / "run.py", "drift_paper_run")
 
 
 @pytest.fixture(scope="module")

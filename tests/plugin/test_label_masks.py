@@ -20,18 +20,13 @@ NAMES = ("red", "green", "blue")
 PATCHES = {"red": (3, 3), "green": (3, 10), "blue": (10, 3)}  # of 4 x 4 pixels, far from each other
 LISTS = [["red", "green"], ["green", "blue"], ["red", "blue"], ["red", "green", "blue"]]
 
+FINDINGS = 'csv: findings.csv, separator: "|", classes: [red, green, blue], pairs: {red: green, green: blue, blue: red}'
 HEAD = """\
 saliency: 1
 contract: masks
 models:
   clean: {python: "toy:build", layer: features}
-cases:
-  csv: findings.csv
-  columns: {masks: {red: red_mask, green: green_mask, blue: blue_mask}}
-  separator: "|"
-  classes: [red, green, blue]
-  pairs: {red: green, green: blue, blue: red}
-  threshold: 0.52
+cases: {FINDINGS, threshold: 0.52, columns: {masks: {red: red_mask, green: green_mask, blue: blue_mask}}}
 defaults: {model: clean}
 """
 CHECKS = """\
@@ -42,35 +37,18 @@ CHECKS = """\
     kind: localized
     method: gradcam
     min_mass: 0.8
-    cases: &other
-      csv: findings.csv
-      separator: "|"
-      classes: [red, green, blue]
-      pairs: {red: green, green: blue, blue: red}
-      threshold: 0.52
-      columns: {masks: {red: next_red, green: next_green, blue: next_blue}}
+    cases: &other {FINDINGS, threshold: 0.52, columns: {masks: {red: next_red, green: next_green, blue: next_blue}}}
   - {id: others, kind: avoids, method: gradcam, region: masks, max_mass: 0.25, cases: *other}
   - id: shared
     kind: localized
     method: gradcam
     min_mass: 0.8
-    cases:
-      csv: findings.csv
-      separator: "|"
-      classes: [red, green, blue]
-      pairs: {red: green, green: blue, blue: red}
-      threshold: 0.52
-      columns: {mask: whole}
+    cases: {FINDINGS, threshold: 0.52, columns: {mask: whole}}
   - id: some
     kind: localized
     method: gradcam
     min_mass: 0.8
-    cases:
-      csv: findings.csv
-      separator: "|"
-      classes: [red, green, blue]
-      pairs: {red: green, green: blue, blue: red}
-      columns: {masks: {red: red_mask}}
+    cases: {FINDINGS, columns: {masks: {red: red_mask}}}
 """
 
 
@@ -108,7 +86,7 @@ def findings(root: Path, n: int = 24) -> None:
 def test_a_mask_a_label(pytester: pytest.Pytester, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pytester.path)
     findings(pytester.path)
-    write(CHECKS, head=HEAD)
+    write(CHECKS.replace("FINDINGS", FINDINGS), head=HEAD.replace("FINDINGS", FINDINGS))
     options = ("--saliency-json=run.json", "--saliency-html=report.html", "--saliency-bundle=out")
     done = pytester.runpytest_inprocess(*options, "--saliency-bundle-maps", "--saliency-images=all", "-v")
     document = json.loads(Path("run.json").read_bytes())
